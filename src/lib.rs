@@ -1,0 +1,4 @@
+//! pforte, the gate: an SSH gateway through which partner firms maintain their customers' machines.
+pub mod clock;
+pub mod names;
+pub mod secret;

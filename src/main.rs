@@ -1,0 +1,3 @@
+//! The command `pforte`: subcommands and nothing else.
+
+fn main() {}
