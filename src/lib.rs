@@ -1,4 +1,5 @@
 //! pforte, the gate: an SSH gateway through which partner firms maintain their customers' machines.
 pub mod clock;
+pub mod config;
 pub mod names;
 pub mod secret;

@@ -1,0 +1,67 @@
+//! `policy/` → [`Config`]: read once, every error at once, each with its place.
+//! Absent on purpose: dialling, and who may do what (that is `policy`).
+
+mod files;
+mod gateway;
+mod problems;
+mod reader;
+mod site;
+
+pub use files::{Folder, Readable};
+pub use gateway::{
+    Batch, ExecFactor, FactorSettings, Gateway, Language, Limits, Person, Storage, WebhookFactor,
+};
+pub use problems::{Place, Problem, Problems, near_miss};
+pub use reader::{At, Document, Table};
+pub use site::{Host, Inner, KonnektorBox, Product, Site, Via};
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::names::{HostName, SiteName};
+
+/// What stands in `policy/gateway.toml` and `policy/sites/`.
+pub struct Config {
+    /// `policy/gateway.toml`.
+    pub gateway: Gateway,
+    /// `policy/sites/*.toml` by the file's name.
+    pub sites: BTreeMap<SiteName, Site>,
+}
+
+impl Config {
+    /// Reads all of it. What is wrong goes to `problems`; `None` if the gateway's own file could not be read.
+    pub fn load(folder: &Folder, problems: &mut Problems) -> Option<Self> {
+        let gateway = Gateway::load(folder, problems);
+        let mut sites = BTreeMap::new();
+        for file in folder.list(Path::new("policy/sites"), problems) {
+            let Some(site) = Site::load(folder, &file, problems) else { continue };
+            sites.insert(site.name.clone(), site);
+        }
+        Self::no_domain_twice(&sites, problems);
+        Some(Self { gateway: gateway?, sites })
+    }
+
+    fn no_domain_twice(sites: &BTreeMap<SiteName, Site>, problems: &mut Problems) {
+        let mut seen: BTreeMap<&str, &SiteName> = BTreeMap::new();
+        for site in sites.values() {
+            if let Some(other) = seen.insert(&site.domain, &site.name) {
+                let message = format!("the domain {} is the site {other}'s already", site.domain);
+                problems.add(site.place.clone(), message);
+            }
+        }
+    }
+
+    /// The site and host that answer to `name`: `DOMAIN`, `portal.DOMAIN`, `backup.DOMAIN`, in any case of letters.
+    pub fn host(&self, name: &str) -> Option<(&Site, &HostName, &Host)> {
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        self.sites.values().find_map(|site| {
+            let rest = name.strip_suffix(&site.domain)?;
+            let host = match rest.strip_suffix('.') {
+                Some(host) => host,
+                None if rest.is_empty() => "portal",
+                None => return None,
+            };
+            site.hosts.iter().find(|(n, _)| n.as_str() == host).map(|(n, h)| (site, n, h))
+        })
+    }
+}

@@ -1,0 +1,372 @@
+//! `policy/gateway.toml`: listeners, storage, limits, the second factor, groups, persons.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::files::{Folder, Readable};
+use super::problems::{Problems, near_miss};
+use super::reader::{Document, Table};
+use crate::names::Username;
+use crate::secret::Secret;
+
+/// The language of sentences for people, where the client names none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Deutsch.
+    German,
+    /// English.
+    English,
+}
+
+/// What happens to clients that cannot be asked anything (BatchMode, `plink -batch`, Ansible).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// keyboard-interactive, as for everybody: they fail.
+    Ask,
+    /// The signed key request is held until the phone answers.
+    HoldKey,
+}
+
+/// Where things are kept; paths below the configuration's folder.
+pub struct Storage {
+    /// `sqlite:PATH`.
+    pub state: PathBuf,
+    /// `file:PATH`.
+    pub vault: PathBuf,
+    /// The journal's folder.
+    pub journal: PathBuf,
+    /// The gateway's host key, Ed25519.
+    pub host_key: PathBuf,
+    /// The journal's own key, Ed25519.
+    pub journal_key: PathBuf,
+    /// The age identity that opens the vault.
+    pub vault_identity: PathBuf,
+}
+
+/// The webhook provider's settings.
+pub struct WebhookFactor {
+    /// Where questions are posted.
+    pub url: String,
+    /// Where their state is asked for, if answers do not come with the reply.
+    pub status_url: Option<String>,
+    /// The HMAC key.
+    pub secret: Secret,
+    /// A CA file, PEM, beside the system's.
+    pub ca: Option<PathBuf>,
+    /// Replies must be signed too; on unless the file says otherwise.
+    pub verify_replies: bool,
+    /// A listener for answers by callback.
+    pub callback_listen: Option<SocketAddr>,
+    /// The URL under which the provider reaches that listener.
+    pub callback_url: Option<String>,
+}
+
+/// The exec provider's settings.
+pub struct ExecFactor {
+    /// The program and its arguments; no shell.
+    pub command: Vec<String>,
+    /// Programs at once.
+    pub at_once: usize,
+}
+
+/// Which second factor people confirm with.
+pub enum FactorSettings {
+    /// An HTTP service that rings the phone.
+    Webhook(WebhookFactor),
+    /// A program that rings the phone.
+    Exec(ExecFactor),
+    /// Codes by RFC 6238; the folder holds one secret a person.
+    Totp(PathBuf),
+}
+
+/// What differs for one person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// How their batch clients are treated.
+    pub batch: Batch,
+}
+
+/// Who may still connect; the defaults are those of OpenSSH, sharpened.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// From accept to the end of the key exchange.
+    pub kex_grace: Duration,
+    /// From accept to a verified key.
+    pub key_grace: Duration,
+    /// From the verified key to the second factor's answer.
+    pub factor_grace: Duration,
+    /// Connections without a login, all sources together.
+    pub unproven: usize,
+    /// The same from one source (an IPv4 address, an IPv6 /64).
+    pub unproven_per_source: usize,
+    /// Connections in all.
+    pub connections: usize,
+    /// Sessions a connection.
+    pub sessions_per_connection: usize,
+    /// Connections of one person.
+    pub connections_per_user: usize,
+    /// Unsigned key probes a connection.
+    pub key_probes: usize,
+    /// The oldest a connection can get.
+    pub connection_age: Duration,
+    /// A prompt without input, or a connection without a session, ends after this.
+    pub idle: Duration,
+    /// Silence after which the client is asked whether it lives; four times without an answer end it.
+    pub keepalive: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            kex_grace: Duration::from_secs(10),
+            key_grace: Duration::from_secs(20),
+            factor_grace: Duration::from_secs(90),
+            unproven: 512,
+            unproven_per_source: 4,
+            connections: 4096,
+            sessions_per_connection: 8,
+            connections_per_user: 64,
+            key_probes: 20,
+            connection_age: Duration::from_secs(12 * 3600),
+            idle: Duration::from_secs(3600),
+            keepalive: Duration::from_secs(15),
+        }
+    }
+}
+
+/// `policy/gateway.toml`.
+pub struct Gateway {
+    /// Where to listen.
+    pub listen: Vec<SocketAddr>,
+    /// For people whose client names no language.
+    pub language: Language,
+    /// Who can change what this gateway refuses; named in refusals.
+    pub contact: Option<String>,
+    /// Where things are kept.
+    pub storage: Storage,
+    /// The second factor.
+    pub factor: FactorSettings,
+    /// How long a question stays open.
+    pub factor_timeout: Duration,
+    /// `@group` of rules.toml.
+    pub groups: BTreeMap<String, Vec<Username>>,
+    /// `[users."firm-jane.doe"]`.
+    pub users: BTreeMap<Username, Person>,
+    /// Limits.
+    pub limits: Limits,
+    /// Peers whose PROXY header is demanded and believed; empty: nobody's.
+    pub proxies: Vec<ipnet::IpNet>,
+    /// age recipients of all backups, beside the gateway's own.
+    pub recipients: Vec<String>,
+}
+
+const FILE: &str = "policy/gateway.toml";
+
+impl Gateway {
+    /// Reads the file; what is wrong goes to `problems`.
+    pub fn load(folder: &Folder, problems: &mut Problems) -> Option<Self> {
+        let file = Path::new(FILE);
+        let text = folder.read(file, Readable::ByAll, None, problems)?;
+        let document = Document::parse(file, &text, problems)?;
+        let mut root = document.root();
+        let listen = root.list::<SocketAddr>("listen", problems);
+        if listen.as_ref().is_none_or(Vec::is_empty) {
+            root.missing("listen", problems);
+        }
+        let languages = [("de", Language::German), ("en", Language::English)];
+        let language = root.one_of("language", &languages, problems).unwrap_or(Language::English);
+        let contact = root.parsed::<String>("contact", problems).map(|c| c.value);
+        let storage = storage(root.table("storage", problems), problems);
+        let factor = factor(folder, &mut root, problems);
+        let groups = root.named_lists::<Username>("groups", problems);
+        let users = root.named::<Username>("users", problems);
+        let users = users.into_iter().map(|(name, table)| (name, person(table, problems))).collect();
+        let limits =
+            root.table("limits", problems).map_or_else(Limits::default, |table| limits(table, problems));
+        let proxies = root.list::<ipnet::IpNet>("proxies", problems).unwrap_or_default();
+        let recipients = root.list::<String>("recipients", problems).unwrap_or_default();
+        for recipient in &recipients {
+            if let Err(e) = recipient.value.parse::<age::x25519::Recipient>() {
+                problems.add(recipient.place.clone(), format!("recipients: {e}"));
+            }
+        }
+        root.finish(problems);
+        let (factor, factor_timeout) = factor?;
+        Some(Self {
+            listen: listen?.into_iter().map(|l| l.value).collect(),
+            language,
+            contact,
+            storage,
+            factor,
+            factor_timeout,
+            groups: groups.into_iter().map(|(n, m)| (n, m.into_iter().map(|u| u.value).collect())).collect(),
+            users,
+            limits,
+            proxies: proxies.into_iter().map(|p| p.value).collect(),
+            recipients: recipients.into_iter().map(|r| r.value).collect(),
+        })
+    }
+}
+
+fn storage(table: Option<Table<'_, '_>>, problems: &mut Problems) -> Storage {
+    let mut found = Storage {
+        state: "state/pforte.sqlite".into(),
+        vault: "state/vault".into(),
+        journal: "state/journal".into(),
+        host_key: "state/host_ed25519".into(),
+        journal_key: "state/journal_ed25519".into(),
+        vault_identity: "state/vault.agekey".into(),
+    };
+    let Some(mut table) = table else { return found };
+    let mut url = |key, scheme: &str, into: &mut PathBuf, problems: &mut Problems| {
+        let Some(text) = table.text(key, problems) else { return };
+        match text.value.strip_prefix(scheme) {
+            Some(path) if !path.is_empty() => *into = path.into(),
+            Some(_) | None => problems.add(text.place, format!("{key}: expected \"{scheme}PATH\"")),
+        }
+    };
+    url("state", "sqlite:", &mut found.state, problems);
+    url("vault", "file:", &mut found.vault, problems);
+    url("journal", "file:", &mut found.journal, problems);
+    let mut path = |key, into: &mut PathBuf| {
+        if let Some(path) = table.parsed::<PathBuf>(key, problems) {
+            *into = path.value;
+        }
+    };
+    path("host_key", &mut found.host_key);
+    path("journal_key", &mut found.journal_key);
+    path("vault_identity", &mut found.vault_identity);
+    table.finish(problems);
+    found
+}
+
+fn factor(
+    folder: &Folder,
+    root: &mut Table<'_, '_>,
+    problems: &mut Problems,
+) -> Option<(FactorSettings, Duration)> {
+    let Some(mut table) = root.table("second_factor", problems) else {
+        root.missing("second_factor", problems);
+        return None;
+    };
+    let timeout = table.duration("timeout", problems).unwrap_or(Duration::from_secs(60));
+    if timeout < Duration::from_secs(1) || timeout > Duration::from_secs(300) {
+        problems.add(table.place(), "timeout: from 1s to 5m");
+    }
+    let provider = table.required::<String>("provider", problems);
+    let webhook = table.table("webhook", problems);
+    let exec = table.table("exec", problems);
+    let totp = table.table("totp", problems);
+    let provider = provider?;
+    let chosen = match provider.value.as_str() {
+        "webhook" => webhook.and_then(|t| webhook_factor(folder, t, problems)).map(FactorSettings::Webhook),
+        "exec" => exec.and_then(|t| exec_factor(t, problems)).map(FactorSettings::Exec),
+        "totp" => Some(FactorSettings::Totp(match totp {
+            Some(mut t) => {
+                let secrets = t.parsed::<PathBuf>("secrets", problems).map(|p| p.value);
+                t.finish(problems);
+                folder.path(secrets.unwrap_or_else(|| "secrets/totp".into()))
+            }
+            None => folder.path("secrets/totp"),
+        })),
+        other => {
+            let hint = near_miss(other, ["webhook", "exec", "totp"]);
+            let other = other.escape_debug();
+            problems.add(
+                provider.place,
+                format!("provider: \"{other}\" is none of \"webhook\", \"exec\", \"totp\"{hint}"),
+            );
+            return None;
+        }
+    };
+    if chosen.is_none() {
+        problems.add(provider.place, format!("needs a complete table [second_factor.{}]", provider.value));
+    }
+    table.finish(problems);
+    Some((chosen?, timeout))
+}
+
+fn webhook_factor(
+    folder: &Folder,
+    mut table: Table<'_, '_>,
+    problems: &mut Problems,
+) -> Option<WebhookFactor> {
+    let url = table.required::<url::Url>("url", problems);
+    let status_url = table.parsed::<url::Url>("status_url", problems).map(|u| u.value.to_string());
+    let secret = table.table("secret", problems).and_then(|mut inner| {
+        let file = inner.required::<PathBuf>("file", problems);
+        inner.finish(problems);
+        let file = file?;
+        folder.secret(&file.value, &file.place, problems)
+    });
+    if secret.is_none() {
+        table.missing("secret", problems);
+    }
+    let ca = table.parsed::<PathBuf>("ca", problems).map(|p| folder.path(p.value));
+    let verify_replies = table.flag("verify_replies", problems).unwrap_or(true);
+    let callback_listen = table.parsed::<SocketAddr>("callback_listen", problems).map(|l| l.value);
+    let callback_url = table.parsed::<url::Url>("callback_url", problems).map(|u| u.value.to_string());
+    let place = table.place();
+    table.finish(problems);
+    let url = url?;
+    if !verify_replies && url.value.scheme() != "https" {
+        problems.add(place, "verify_replies = false needs an https url");
+    }
+    Some(WebhookFactor {
+        url: url.value.to_string(),
+        status_url,
+        secret: secret?,
+        ca,
+        verify_replies,
+        callback_listen,
+        callback_url,
+    })
+}
+
+fn exec_factor(mut table: Table<'_, '_>, problems: &mut Problems) -> Option<ExecFactor> {
+    let command = table.list::<String>("command", problems);
+    if command.as_ref().is_none_or(Vec::is_empty) {
+        table.missing("command", problems);
+    }
+    let at_once =
+        table.number("at_once", 1..1001, problems).and_then(|n| usize::try_from(n).ok()).unwrap_or(16);
+    table.finish(problems);
+    let command: Vec<String> = command?.into_iter().map(|c| c.value).collect();
+    (!command.is_empty()).then_some(ExecFactor { command, at_once })
+}
+
+fn person(mut table: Table<'_, '_>, problems: &mut Problems) -> Person {
+    let batch = table.one_of("batch", &[("ask", Batch::Ask), ("hold-key", Batch::HoldKey)], problems);
+    table.finish(problems);
+    Person { batch: batch.unwrap_or(Batch::Ask) }
+}
+
+fn limits(mut table: Table<'_, '_>, problems: &mut Problems) -> Limits {
+    let mut found = Limits::default();
+    let mut span = |key, into: &mut Duration| {
+        if let Some(d) = table.duration(key, problems) {
+            *into = d;
+        }
+    };
+    span("kex_grace", &mut found.kex_grace);
+    span("key_grace", &mut found.key_grace);
+    span("factor_grace", &mut found.factor_grace);
+    span("connection_age", &mut found.connection_age);
+    span("idle", &mut found.idle);
+    span("keepalive", &mut found.keepalive);
+    let mut count = |key, into: &mut usize| {
+        if let Some(n) = table.number(key, 1..1_000_001, problems).and_then(|n| usize::try_from(n).ok()) {
+            *into = n;
+        }
+    };
+    count("unproven", &mut found.unproven);
+    count("unproven_per_source", &mut found.unproven_per_source);
+    count("connections", &mut found.connections);
+    count("sessions_per_connection", &mut found.sessions_per_connection);
+    count("connections_per_user", &mut found.connections_per_user);
+    count("key_probes", &mut found.key_probes);
+    table.finish(problems);
+    found
+}

@@ -1,0 +1,228 @@
+//! `policy/sites/<site>.toml`: a customer, its hosts and its Konnektors; the only source of addresses to dial.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use super::files::{Folder, Readable};
+use super::problems::{Place, Problems};
+use super::reader::{Document, Table};
+use crate::names::{HostName, HostPort, KonnektorName, SiteName};
+use crate::secret::Secret;
+
+/// How a site is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// The gateway dials the addresses itself.
+    Direct,
+    /// Only over the site's own outbound link.
+    Link,
+}
+
+/// What happens to a session that goes through to a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inner {
+    /// It ends at the gateway, is recorded, and opened again to the host.
+    Recorded,
+    /// A byte pipe; the gateway sees the amount and nothing else.
+    Sealed,
+}
+
+/// Whose box a Konnektor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// KoCoBox MED+.
+    Kocobox,
+    /// secunet Konnektor.
+    Secunet,
+    /// RISE Konnektor.
+    Rise,
+    /// As `connector.sds` says.
+    Auto,
+}
+
+/// A machine at the customer's.
+pub struct Host {
+    /// Where to dial.
+    pub address: HostPort,
+    /// The pinned host key; without it the first one seen is kept.
+    pub host_key: Option<ssh_key::PublicKey>,
+    /// The account there.
+    pub login: Option<String>,
+    /// Its password, where the gateway's key is not used.
+    pub password: Option<Secret>,
+    /// Recorded unless the file says `sealed`.
+    pub inner: Inner,
+}
+
+/// A Konnektor at the customer's.
+pub struct KonnektorBox {
+    /// Whose box it is.
+    pub product: Product,
+    /// The management interface.
+    pub address: HostPort,
+    /// `connector.sds`, where it is not at the management interface's own host and port 443.
+    pub sds: Option<HostPort>,
+    /// The pinned certificate's SHA-256 over its DER, lower-case hex; without it the first one seen is kept.
+    pub certificate: Option<String>,
+    /// The account on the box.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
+    /// Requests at once that the box can bear; 4 unless the file says otherwise.
+    pub parallel: usize,
+}
+
+/// A customer.
+pub struct Site {
+    /// The file's name.
+    pub name: SiteName,
+    /// The customer's name for people.
+    pub title: String,
+    /// The site's hosts answer to `portal.DOMAIN` and `backup.DOMAIN`.
+    pub domain: String,
+    /// How it is reached.
+    pub via: Via,
+    /// Its hosts.
+    pub hosts: BTreeMap<HostName, Host>,
+    /// Its Konnektors.
+    pub konnektors: BTreeMap<KonnektorName, KonnektorBox>,
+    /// age recipients of the customer, who can read the site's backups without us.
+    pub recipients: Vec<String>,
+    /// The file.
+    pub place: Place,
+}
+
+/// A DNS domain in lower case.
+struct Domain(String);
+
+impl FromStr for Domain {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let label = |l: &str| {
+            !l.is_empty()
+                && l.len() <= 63
+                && !l.starts_with('-')
+                && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if text.len() <= 200 && text.contains('.') && text.split('.').all(label) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected a domain in lower case, such as praxis-mueller.example")
+        }
+    }
+}
+
+/// `sha256:` and 64 hex digits.
+struct CertificatePin(String);
+
+impl FromStr for CertificatePin {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hex = text.strip_prefix("sha256:").unwrap_or_default().replace(':', "").to_ascii_lowercase();
+        if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            Ok(Self(hex))
+        } else {
+            Err("expected sha256: and the 64 hex digits of the certificate's SHA-256")
+        }
+    }
+}
+
+/// An age recipient, `age1…`.
+struct Recipient(String);
+
+impl FromStr for Recipient {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<age::x25519::Recipient>().map(|_| Self(text.to_owned())).map_err(ToOwned::to_owned)
+    }
+}
+
+impl Site {
+    /// Reads `file`, whose name is the site's.
+    pub fn load(folder: &Folder, file: &Path, problems: &mut Problems) -> Option<Self> {
+        let Some(stem) = file.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".toml"))
+        else {
+            problems.add(Place::file(file), "a site's file is named SITE.toml");
+            return None;
+        };
+        let name: SiteName = stem
+            .parse()
+            .map_err(|e| problems.add(Place::file(file), format!("the file's name: {e}")))
+            .ok()?;
+        let text = folder.read(file, Readable::ByAll, None, problems)?;
+        let document = Document::parse(file, &text, problems)?;
+        let mut root = document.root();
+        let title = root.required::<String>("name", problems);
+        let domain = root.required::<Domain>("domain", problems);
+        let via = root
+            .one_of("via", &[("direct", Via::Direct), ("link", Via::Link)], problems)
+            .unwrap_or(Via::Direct);
+        let recipients = root.list::<Recipient>("recipients", problems).unwrap_or_default();
+        let hosts = root.named("hosts", problems);
+        let hosts = hosts.into_iter().filter_map(|(n, t)| Some((n, host(folder, t, problems)?))).collect();
+        let boxes = root.named("konnektor", problems);
+        let konnektors =
+            boxes.into_iter().filter_map(|(n, t)| Some((n, konnektor(folder, t, problems)?))).collect();
+        root.finish(problems);
+        Some(Self {
+            name,
+            title: title?.value,
+            domain: domain?.value.0,
+            via,
+            hosts,
+            konnektors,
+            recipients: recipients.into_iter().map(|r| r.value.0).collect(),
+            place: Place::file(file),
+        })
+    }
+}
+
+/// `password = { file = "secrets/…" }`.
+fn password(folder: &Folder, table: &mut Table<'_, '_>, problems: &mut Problems) -> Option<Secret> {
+    let mut inner = table.table("password", problems)?;
+    let file = inner.required::<std::path::PathBuf>("file", problems);
+    inner.finish(problems);
+    let file = file?;
+    folder.secret(&file.value, &file.place, problems)
+}
+
+fn host(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> Option<Host> {
+    let address = table.required::<HostPort>("address", problems);
+    let host_key = table.parsed::<ssh_key::PublicKey>("host_key", problems).map(|k| k.value);
+    let login = table.parsed::<String>("login", problems).map(|l| l.value);
+    let password = password(folder, &mut table, problems);
+    let inner = table.one_of("inner", &[("recorded", Inner::Recorded), ("sealed", Inner::Sealed)], problems);
+    table.finish(problems);
+    Some(Host { address: address?.value, host_key, login, password, inner: inner.unwrap_or(Inner::Recorded) })
+}
+
+fn konnektor(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> Option<KonnektorBox> {
+    let products = [
+        ("kocobox", Product::Kocobox),
+        ("secunet", Product::Secunet),
+        ("rise", Product::Rise),
+        ("auto", Product::Auto),
+    ];
+    let product = table.one_of("product", &products, problems).unwrap_or(Product::Auto);
+    let address = table.required::<HostPort>("address", problems);
+    let sds = table.parsed::<HostPort>("sds", problems).map(|a| a.value);
+    let certificate = table.parsed::<CertificatePin>("certificate", problems).map(|c| c.value.0);
+    let user = table.required::<String>("user", problems);
+    let secret = password(folder, &mut table, problems);
+    if secret.is_none() {
+        table.missing("password", problems);
+    }
+    let parallel =
+        table.number("parallel", 1..17, problems).and_then(|n| usize::try_from(n).ok()).unwrap_or(4);
+    table.finish(problems);
+    Some(KonnektorBox {
+        product,
+        address: address?.value,
+        sds,
+        certificate,
+        user: user?.value,
+        password: secret?,
+        parallel,
+    })
+}
