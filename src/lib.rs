@@ -2,6 +2,8 @@
 pub mod clock;
 pub mod config;
 pub mod factor;
+pub mod konnektor;
 pub mod names;
 pub mod prompt;
 pub mod secret;
+pub mod vault;

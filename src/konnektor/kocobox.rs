@@ -1,0 +1,136 @@
+//! The `KoCoBox MED+`: its services read in parallel through the interface its web page uses, as the profile describes it.
+//! Absent on purpose: writing, and paths or markers of our own; they stand in `kocobox.toml`.
+
+mod login;
+mod pages;
+mod session;
+mod token;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::future::{BoxFuture, FutureExt};
+use tokio::time::Instant;
+
+use crate::konnektor::identify::{self, Identity};
+use crate::konnektor::profile::Service;
+use crate::konnektor::{Error, Konnektor, Pins, Profile, Progress, Reading, ServiceRead, Spec, Step};
+use crate::names::ServiceName;
+use session::Session;
+
+/// The driver; one session at a time, kept between readings.
+pub(crate) struct Kocobox {
+    spec: Arc<Spec>,
+    profile: Arc<Profile>,
+    pins: Arc<dyn Pins>,
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+impl Kocobox {
+    pub(crate) fn new(spec: Spec, profile: Profile, pins: Arc<dyn Pins>) -> Self {
+        Self { spec: Arc::new(spec), profile: Arc::new(profile), pins, session: Mutex::new(None) }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Arc<Session>>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a slot of the pool did.
+enum Outcome {
+    LandingPage(Result<(), Error>),
+    Service(usize, Result<ServiceRead, Error>),
+}
+
+#[async_trait]
+impl Konnektor for Kocobox {
+    async fn identify(&self) -> Result<Identity, Error> {
+        identify::identify(&self.spec, Arc::clone(&self.pins)).await
+    }
+
+    /// The page after login is fetched in one slot while the others read services already: it costs no round of its own.
+    async fn read(&self, services: &[ServiceName], progress: &dyn Progress) -> Result<Reading, Error> {
+        let wanted = self.profile.wanted(services)?;
+        let deadline = Instant::now() + self.spec.timeouts.whole;
+        // Put back only if it served well: a session that failed is not met again.
+        let kept = self.kept().take();
+        let session = match kept {
+            Some(session) => session,
+            None => {
+                Arc::new(Session::open(&self.spec, &self.profile, Arc::clone(&self.pins), deadline).await?)
+            }
+        };
+        let mut tasks: Vec<BoxFuture<'_, Outcome>> = Vec::with_capacity(wanted.len() + 1);
+        if !session.has_landed() {
+            tasks.push(session.land(deadline).map(Outcome::LandingPage).boxed());
+        }
+        for (at, service) in wanted.iter().enumerate() {
+            tasks.push(
+                one(&session, service, deadline, progress).map(move |r| Outcome::Service(at, r)).boxed(),
+            );
+        }
+        let mut results: Vec<Option<Result<ServiceRead, Error>>> = wanted.iter().map(|_| None).collect();
+        let mut running = futures::stream::iter(tasks).buffer_unordered(self.spec.slots());
+        while let Some(outcome) = running.next().await {
+            match outcome {
+                Outcome::LandingPage(landed) => landed?,
+                Outcome::Service(_, Err(error)) if error.ends_all() => return Err(error),
+                Outcome::Service(at, result) => {
+                    if let Some(place) = results.get_mut(at) {
+                        *place = Some(result);
+                    }
+                }
+            }
+        }
+        drop(running);
+        let reading = gather(&wanted, results);
+        if reading.services.is_empty()
+            && let Some((_, error)) = reading.failed.first()
+        {
+            let unproven =
+                !session.has_token() && matches!(error, Error::NotJson { .. } | Error::NotAllowed { .. });
+            return Err(if unproven { Error::NoToken } else { error.clone() });
+        }
+        if !reading.failed.iter().any(|(_, error)| *error == Error::SessionExpired) {
+            *self.kept() = Some(session);
+        }
+        Ok(reading)
+    }
+
+    async fn logout(&self) {
+        let session = self.kept().take();
+        if let Some(session) = session {
+            session.logout().await;
+        }
+    }
+}
+
+fn gather(wanted: &[&Service], results: Vec<Option<Result<ServiceRead, Error>>>) -> Reading {
+    let mut reading = Reading::default();
+    for (service, result) in wanted.iter().zip(results) {
+        match result {
+            Some(Ok(read)) => reading.services.push(read),
+            Some(Err(error)) => reading.failed.push((service.name.clone(), error)),
+            None => reading.failed.push((service.name.clone(), Error::Dropped)),
+        }
+    }
+    reading
+}
+
+async fn one(
+    session: &Session,
+    service: &Service,
+    deadline: Instant,
+    progress: &dyn Progress,
+) -> Result<ServiceRead, Error> {
+    let service = &service.name;
+    let begun = Instant::now();
+    progress.step(&Step::Started { service });
+    let result = session.read(service, deadline).await;
+    match &result {
+        Ok(read) => progress.step(&Step::Done { service, bytes: read.bytes, took: begun.elapsed() }),
+        Err(why) => progress.step(&Step::Failed { service, why }),
+    }
+    result
+}

@@ -1,0 +1,274 @@
+//! What is known of a make's interface, as data: paths, markers, services, limits; one TOML file, replaceable.
+//! Absent on purpose: what a service's value means, and anything of one site.
+
+use serde::Deserialize;
+
+use crate::konnektor::Error;
+use crate::names::ServiceName;
+
+const KOCOBOX: &str = include_str!("kocobox.toml");
+
+/// A profile; see `kocobox.toml` for each key's meaning and how sure it is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    pub(crate) known_firmware: Vec<Range>,
+    pub(crate) login: Login,
+    pub(crate) token: Token,
+    pub(crate) read: Read,
+    /// For the writing half.
+    pub perform: Perform,
+    pub(crate) markers: Markers,
+    pub(crate) limits: Limits,
+    pub(crate) personal: Personal,
+    service: Vec<Service>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Range {
+    from: String,
+    to: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Login {
+    pub(crate) entry: String,
+    pub(crate) post: String,
+    pub(crate) start: String,
+    pub(crate) user_field: String,
+    pub(crate) password_field: String,
+    pub(crate) content_type: String,
+    pub(crate) logout: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Token {
+    pub(crate) header: String,
+    pub(crate) textarea: String,
+    pub(crate) cookie_service: ServiceName,
+    pub(crate) session_cookies: Vec<String>,
+    pub(crate) send_on_read: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Read {
+    path: String,
+    pub(crate) content_type: String,
+}
+
+/// The actions a box can be asked to perform.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Perform {
+    /// With `{action}` in it.
+    pub path: String,
+    /// The ones known.
+    pub actions: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Markers {
+    pub(crate) login: Vec<String>,
+    pub(crate) password_change: Vec<String>,
+    pub(crate) password_change_inputs: usize,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) service_bytes: usize,
+    pub(crate) page_bytes: usize,
+    pub(crate) json_depth: usize,
+    pub(crate) redirects: usize,
+    pub(crate) cookies: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Personal {
+    pub(crate) card_type_keys: Vec<String>,
+    pub(crate) card_types: Vec<String>,
+    pub(crate) keys: Vec<String>,
+    pub(crate) key_prefixes: Vec<String>,
+}
+
+/// A service of the management interface.
+#[derive(Debug, Clone, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags, each written by its name in the file")]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Its name in the URL.
+    pub name: ServiceName,
+    /// Whether it belongs to a backup.
+    #[serde(default = "yes")]
+    pub backup: bool,
+    /// Whether it can be written back.
+    #[serde(default = "yes")]
+    pub restore: bool,
+    /// Where it stands in a restore, ascending.
+    #[serde(default)]
+    pub order: u32,
+    /// Whether it holds private keys or passwords.
+    #[serde(default)]
+    pub contains_secrets: bool,
+    /// Whether it is known to hold card holders' data (all services are searched for it).
+    #[serde(default)]
+    pub personal: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Profile {
+    /// The profile this build ships for the `KoCoBox MED+`.
+    ///
+    /// # Errors
+    /// [`Error::BadProfile`]; a test holds that it does not happen.
+    pub fn kocobox() -> Result<Self, Error> {
+        Self::parse(KOCOBOX)
+    }
+
+    /// A profile from TOML text, for example a changed copy of the shipped one.
+    ///
+    /// # Errors
+    /// [`Error::BadProfile`] with line and column.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let bad = |what: String| Error::BadProfile { what };
+        let mut profile: Self = toml::from_str(text).map_err(|e| bad(place(text, &e)))?;
+        for (key, path, hole) in [
+            ("read.path", &profile.read.path, "{service}"),
+            ("perform.path", &profile.perform.path, "{action}"),
+            ("login.entry", &profile.login.entry, ""),
+            ("login.post", &profile.login.post, ""),
+            ("login.start", &profile.login.start, ""),
+        ] {
+            if !path.starts_with('/') || path.starts_with("//") || !path.contains(hole) {
+                return Err(bad(format!("{key}: expected a path from `/` on, with {hole:?} in it")));
+            }
+        }
+        if profile.limits.json_depth == 0 || profile.limits.json_depth > crate::konnektor::json::DEEPEST {
+            return Err(bad("limits.json_depth: expected 1 to 120".into()));
+        }
+        let personal = &mut profile.personal;
+        let lists = [
+            &mut personal.keys,
+            &mut personal.key_prefixes,
+            &mut personal.card_type_keys,
+            &mut personal.card_types,
+        ];
+        for key in lists.into_iter().flatten() {
+            *key = crate::konnektor::personal::folded(key);
+        }
+        for marker in profile.markers.login.iter_mut().chain(&mut profile.markers.password_change) {
+            *marker = marker.to_lowercase();
+        }
+        Ok(profile)
+    }
+
+    /// A profile file, in the place of the shipped one.
+    ///
+    /// # Errors
+    /// [`Error::BadProfile`] with the file's name, line and column.
+    pub fn read(path: &std::path::Path) -> Result<Self, Error> {
+        let at = |what: String| Error::BadProfile { what: format!("{}:{what}", path.display()) };
+        let text = std::fs::read_to_string(path).map_err(|error| at(error.kind().to_string()))?;
+        Self::parse(&text)
+            .map_err(|error| if let Error::BadProfile { what } = error { at(what) } else { error })
+    }
+
+    /// All services, in the file's order.
+    #[must_use]
+    pub fn services(&self) -> &[Service] {
+        &self.service
+    }
+
+    /// The named services, or all of a backup where none is named; in the file's order.
+    pub(crate) fn wanted(&self, names: &[ServiceName]) -> Result<Vec<&Service>, Error> {
+        if let Some(service) = names.iter().find(|name| !self.service.iter().any(|s| s.name == **name)) {
+            return Err(Error::UnknownService { service: service.clone() });
+        }
+        let all = names.is_empty();
+        Ok(self.service.iter().filter(|s| if all { s.backup } else { names.contains(&s.name) }).collect())
+    }
+
+    /// Whether this firmware is in a known range; an unknown one may be read, not written.
+    #[must_use]
+    pub fn knows_firmware(&self, firmware: &str) -> bool {
+        self.known_firmware.iter().any(|range| {
+            let (from, to, it) = (numbers(&range.from), numbers(&range.to), numbers(firmware));
+            !it.is_empty()
+                && it >= from
+                && it.iter().zip(&to).find(|(a, b)| a != b).is_none_or(|(a, b)| a < b)
+        })
+    }
+
+    pub(crate) fn read_path(&self, service: &ServiceName) -> String {
+        self.read.path.replace("{service}", service.as_str())
+    }
+}
+
+fn numbers(version: &str) -> Vec<u32> {
+    version.split('.').map_while(|part| part.parse().ok()).collect()
+}
+
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let at = error.span().map_or(0, |span| span.start);
+    let before = text.get(..at).unwrap_or("");
+    let line = before.matches('\n').count() + 1;
+    let column = before.len() - before.rfind('\n').map_or(0, |n| n + 1) + 1;
+    format!("{line}:{column}: {}", error.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_profile_lists_nineteen_services_and_lan_last_to_be_restored() {
+        let profile = Profile::kocobox().unwrap();
+        assert_eq!(profile.wanted(&[]).unwrap().len(), 19);
+        let last = profile.services().iter().max_by_key(|s| s.order).unwrap();
+        assert_eq!(last.name.as_str(), "lanwanservice");
+    }
+
+    #[test]
+    fn a_wrong_profile_is_refused_with_its_place() {
+        let text = KOCOBOX.replace("redirects = 10", "redirects = \"ten\"");
+        let Err(Error::BadProfile { what }) = Profile::parse(&text) else { panic!("taken") };
+        let line = text.lines().position(|l| l.starts_with("redirects")).unwrap() + 1;
+        assert!(what.starts_with(&format!("{line}:")), "{what}");
+        for (from, to) in
+            [("\"/j_sec", "\"//evil/j_sec"), ("{service}", "x"), ("json_depth = 120", "json_depth = 121")]
+        {
+            assert!(Profile::parse(&KOCOBOX.replace(from, to)).is_err(), "{to} was taken");
+        }
+    }
+
+    #[test]
+    fn firmware_is_known_within_its_range_only() {
+        let profile = Profile::kocobox().unwrap();
+        for known in ["4.2", "4.2.16", "5.1.8", "5.5.16"] {
+            assert!(profile.knows_firmware(known), "{known}");
+        }
+        for unknown in ["", "x", "4.1.9", "5.6", "5.6.0", "6.0", "10.0"] {
+            assert!(!profile.knows_firmware(unknown), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn an_unlisted_service_is_refused_and_a_listed_one_read() {
+        let profile = Profile::kocobox().unwrap();
+        assert_eq!(profile.wanted(&["infomodell".parse().unwrap()]).unwrap().len(), 1);
+        let service: ServiceName = "nosuch".parse().unwrap();
+        assert_eq!(
+            profile.wanted(std::slice::from_ref(&service)).unwrap_err(),
+            Error::UnknownService { service }
+        );
+    }
+}

@@ -1,0 +1,376 @@
+//! Backups at rest: each an object encrypted with age, at `<site>/<konnektor>/<name>.age`, on disk before it has a name.
+//! Absent on purpose: what is inside, who may read it, and any path that a person could have written.
+//!
+//! Beside each object lies `<name>.about`, plain JSON for `konnektor backups`: time, sizes, box, firmware, who, and the
+//! SHA-256 of the encrypted bytes. It holds no secret and is not trusted: a file is what its decrypted content says.
+//! age detects every change of a file, but proves no sender: hold a backup's own `konnektor` against the name asked for.
+
+mod identities;
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use age::x25519::{Identity, Recipient};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+pub use identities::{generate_identity, read_identities};
+
+use crate::names::{BackupName, KonnektorId};
+
+/// More than this is no backup of ours: 19 services of 64 MiB and some.
+const LARGEST: u64 = 2 << 30;
+const ABOUT_LIMIT: u64 = 16 * 1024;
+const MOST_A_MINUTE: u16 = 9999;
+
+/// What can go wrong with the store. `Display` is for the journal, [`VaultError::sentence`] for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VaultError {
+    /// The URL is not one this build opens.
+    #[error("vault=bad-url")]
+    BadUrl,
+    /// Nothing to encrypt to.
+    #[error("vault=no-recipients")]
+    NoRecipients,
+    /// No such backup.
+    #[error("vault=not-found")]
+    NotFound,
+    /// The disk is full; nothing of this backup was kept.
+    #[error("vault=full")]
+    Full,
+    /// None of our identities opens it.
+    #[error("vault=wrong-identity")]
+    WrongIdentity,
+    /// Cut off or changed.
+    #[error("vault=damaged")]
+    Damaged,
+    /// Larger than any backup.
+    #[error("vault=too-large")]
+    TooLarge,
+    /// A backup of that name is kept already.
+    #[error("vault=exists")]
+    Exists,
+    /// 9,999 backups in one minute.
+    #[error("vault=no-name-left")]
+    NoNameLeft,
+    /// An identity file that others can read, or that holds none.
+    #[error("vault=bad-identity-file cause={0}")]
+    BadIdentityFile(&'static str),
+    /// The store failed otherwise.
+    #[error("vault=store cause={0}")]
+    Store(String),
+}
+
+impl VaultError {
+    /// One sentence for a person.
+    #[must_use]
+    pub fn sentence(&self, german: bool) -> String {
+        let (english, deutsch) = match self {
+            Self::BadUrl => (
+                "The vault's URL is not one this build opens.",
+                "Die URL des Tresors kann dieses Programm nicht öffnen.",
+            ),
+            Self::NoRecipients => (
+                "The vault has no key to encrypt to.",
+                "Der Tresor hat keinen Schlüssel, für den er verschlüsselt.",
+            ),
+            Self::NotFound => ("There is no such backup.", "Diese Sicherung gibt es nicht."),
+            Self::Full => (
+                "The vault's disk is full; nothing was kept.",
+                "Der Datenträger des Tresors ist voll; es wurde nichts aufbewahrt.",
+            ),
+            Self::WrongIdentity => (
+                "This backup is encrypted for another key.",
+                "Diese Sicherung ist für einen anderen Schlüssel verschlüsselt.",
+            ),
+            Self::Damaged => (
+                "This backup is damaged or was changed.",
+                "Diese Sicherung ist beschädigt oder wurde verändert.",
+            ),
+            Self::TooLarge => ("This is larger than any backup.", "Das ist größer als jede Sicherung."),
+            Self::Exists => {
+                ("A backup of that name is kept already.", "Eine Sicherung dieses Namens gibt es schon.")
+            }
+            Self::NoNameLeft => {
+                ("Too many backups in this minute.", "Zu viele Sicherungen in dieser Minute.")
+            }
+            Self::BadIdentityFile(_) => (
+                "The vault's key file cannot be used.",
+                "Die Schlüsseldatei des Tresors ist nicht brauchbar.",
+            ),
+            Self::Store(_) => (
+                "The vault cannot be read or written.",
+                "Der Tresor kann nicht gelesen oder beschrieben werden.",
+            ),
+        };
+        if german { deutsch } else { english }.to_owned()
+    }
+}
+
+impl VaultError {
+    fn of(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let kind = error.kind();
+        if matches!(kind, StorageFull | QuotaExceeded) { Self::Full } else { Self::Store(kind.to_string()) }
+    }
+}
+
+impl From<object_store::Error> for VaultError {
+    fn from(error: object_store::Error) -> Self {
+        if matches!(error, object_store::Error::NotFound { .. }) {
+            return Self::NotFound;
+        }
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(at) = cause {
+            if let Some(io) = at.downcast_ref::<std::io::Error>() {
+                return Self::of(io);
+            }
+            cause = at.source();
+        }
+        Self::Store("object-store".into())
+    }
+}
+
+/// What `konnektor backups` shows of a backup without opening it; no secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The box, `KoCoBox MED+`.
+    pub product: String,
+    /// Its firmware.
+    pub firmware: String,
+    /// Who took it.
+    pub by: String,
+    /// When it was taken.
+    pub taken: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Sidecar {
+    format: u32,
+    bytes: u64,
+    sealed_bytes: u64,
+    sha256: String,
+    #[serde(flatten)]
+    about: About,
+}
+
+/// A backup in the vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its name.
+    pub name: BackupName,
+    /// Its size in bytes: decrypted where known, else as it lies there.
+    pub bytes: u64,
+    /// When the object was written.
+    pub modified: Timestamp,
+    /// From its sidecar; none if that is missing, unreadable, or of an object of another size.
+    pub about: Option<About>,
+}
+
+/// The store and its keys.
+#[derive(Clone)]
+pub struct Vault {
+    store: Arc<dyn ObjectStore>,
+    recipients: Arc<[Recipient]>,
+    identities: Arc<[Identity]>,
+}
+
+impl Vault {
+    /// Opens `file:PATH` (relative to `base`); makes the folder, for its owner only.
+    ///
+    /// # Errors
+    /// [`VaultError::BadUrl`], [`VaultError::NoRecipients`], [`VaultError::Store`].
+    pub fn open(
+        url: &str,
+        base: &Path,
+        recipients: Vec<Recipient>,
+        identities: Vec<Identity>,
+    ) -> Result<Self, VaultError> {
+        use std::os::unix::fs::DirBuilderExt;
+        let path = url.strip_prefix("file:").ok_or(VaultError::BadUrl)?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() || path.contains(['?', '#', '%']) {
+            return Err(VaultError::BadUrl);
+        }
+        let path = base.join(path);
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|error| VaultError::of(&error))?;
+        let store = LocalFileSystem::new_with_prefix(path)?.with_fsync(true);
+        Self::over(Arc::new(store), recipients, identities)
+    }
+
+    /// A vault over any store that puts an object whole or not at all, and refuses to replace one ([`PutMode::Create`]).
+    ///
+    /// # Errors
+    /// [`VaultError::NoRecipients`].
+    pub fn over(
+        store: Arc<dyn ObjectStore>,
+        recipients: Vec<Recipient>,
+        identities: Vec<Identity>,
+    ) -> Result<Self, VaultError> {
+        if recipients.is_empty() {
+            return Err(VaultError::NoRecipients);
+        }
+        Ok(Self { store, recipients: recipients.into(), identities: identities.into() })
+    }
+
+    /// Keeps a backup, encrypted for the vault's recipients and for `also` (the site's), under the name of its minute;
+    /// or under `wanted`; returns once it is on disk. Two at once get two names, but the same wanted one only once.
+    ///
+    /// # Errors
+    /// [`VaultError::Full`], [`VaultError::NoNameLeft`], [`VaultError::Exists`], [`VaultError::TooLarge`], [`VaultError::Store`]; nothing is kept then.
+    pub async fn put(
+        &self,
+        id: &KonnektorId,
+        about: &About,
+        also: &[Recipient],
+        content: Zeroizing<Vec<u8>>,
+        wanted: Option<&BackupName>,
+    ) -> Result<BackupName, VaultError> {
+        let bytes = content.len() as u64;
+        if bytes > LARGEST {
+            return Err(VaultError::TooLarge);
+        }
+        let recipients: Vec<Recipient> = self.recipients.iter().chain(also).cloned().collect();
+        let sealed = tokio::task::spawn_blocking(move || seal(&content, &recipients));
+        let sealed = sealed.await.map_err(|_| VaultError::Store("interrupted".into()))??;
+        let sidecar = Sidecar {
+            format: 1,
+            bytes,
+            sealed_bytes: sealed.len() as u64,
+            sha256: sha256(&sealed),
+            about: about.clone(),
+        };
+        let sidecar = serde_json::to_vec(&sidecar).map_err(|_| VaultError::Store("about".into()))?;
+        for again in 1..=MOST_A_MINUTE {
+            let name = wanted.map_or_else(|| minute(about.taken, again), |name| Ok(name.clone()))?;
+            let create = PutOptions::from(PutMode::Create);
+            match self.store.put_opts(&sealed_path(id, &name), PutPayload::from(sealed.clone()), create).await
+            {
+                Ok(_) => {}
+                Err(object_store::Error::AlreadyExists { .. }) if wanted.is_some() => {
+                    return Err(VaultError::Exists);
+                }
+                Err(object_store::Error::AlreadyExists { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            if let Err(error) = self.store.put(&about_path(id, &name), PutPayload::from(sidecar)).await {
+                self.store.delete(&sealed_path(id, &name)).await?;
+                return Err(error.into());
+            }
+            return Ok(name);
+        }
+        Err(VaultError::NoNameLeft)
+    }
+
+    /// What is kept of this box, the oldest first; opens no backup. Files that are not ours are passed over.
+    ///
+    /// # Errors
+    /// [`VaultError::Store`].
+    pub async fn list(&self, id: &KonnektorId) -> Result<Vec<Kept>, VaultError> {
+        let folder = ObjectPath::from_iter([id.site.as_str(), id.konnektor.as_str()]);
+        let listed = self.store.list_with_delimiter(Some(&folder)).await?;
+        let ours = listed.objects.into_iter().filter_map(|object| {
+            let name: BackupName = object.location.filename()?.strip_suffix(".age")?.parse().ok()?;
+            let modified = Timestamp::from_millisecond(object.last_modified.timestamp_millis()).ok()?;
+            Some((name, object.size, modified))
+        });
+        let kept = futures::stream::iter(ours).map(|(name, size, modified)| async move {
+            let sidecar = self.sidecar(id, &name).await?.filter(|sidecar| sidecar.sealed_bytes == size);
+            let bytes = sidecar.as_ref().map_or(size, |sidecar| sidecar.bytes);
+            Ok::<_, VaultError>(Kept { name, bytes, modified, about: sidecar.map(|sidecar| sidecar.about) })
+        });
+        let mut kept: Vec<Kept> = kept.buffered(8).try_collect().await?;
+        kept.sort_by_key(|kept| age_of(&kept.name));
+        Ok(kept)
+    }
+
+    /// A backup's content, decrypted.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::WrongIdentity`], [`VaultError::Damaged`], [`VaultError::TooLarge`], [`VaultError::Store`].
+    pub async fn get(&self, id: &KonnektorId, name: &BackupName) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let found = self.store.get(&sealed_path(id, name)).await?;
+        if found.meta.size > LARGEST {
+            return Err(VaultError::TooLarge);
+        }
+        let sealed = found.bytes().await?;
+        let identities = Arc::clone(&self.identities);
+        let opened = tokio::task::spawn_blocking(move || unseal(&sealed, &identities));
+        opened.await.map_err(|_| VaultError::Store("interrupted".into()))?
+    }
+
+    async fn sidecar(&self, id: &KonnektorId, name: &BackupName) -> Result<Option<Sidecar>, VaultError> {
+        let found = match self.store.get(&about_path(id, name)).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if found.meta.size > ABOUT_LIMIT {
+            return Ok(None);
+        }
+        Ok(serde_json::from_slice(&found.bytes().await?).ok())
+    }
+}
+
+fn sealed_path(id: &KonnektorId, name: &BackupName) -> ObjectPath {
+    ObjectPath::from_iter([id.site.as_str(), id.konnektor.as_str(), &format!("{name}.age")])
+}
+
+fn about_path(id: &KonnektorId, name: &BackupName) -> ObjectPath {
+    ObjectPath::from_iter([id.site.as_str(), id.konnektor.as_str(), &format!("{name}.about")])
+}
+
+/// `YYYY-MM-DD-HH-MM.json`, UTC; from the second on with its number.
+fn minute(time: Timestamp, again: u16) -> Result<BackupName, VaultError> {
+    let stem = time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d-%H-%M").to_string();
+    let text = if again == 1 { format!("{stem}.json") } else { format!("{stem}-{again}.json") };
+    text.parse().map_err(|_| VaultError::Store("time".into()))
+}
+
+/// Sorts `-10` after `-9`.
+fn age_of(name: &BackupName) -> (String, u16) {
+    let text = name.as_str().trim_end_matches(".json");
+    let (stem, again) = text.split_at_checked(16).unwrap_or((text, ""));
+    (stem.to_owned(), again.trim_start_matches('-').parse().unwrap_or(1))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(bytes).iter().fold(String::from("sha256:"), |mut text, byte| {
+        // Writing into a String has no way to fail.
+        write!(text, "{byte:02x}").unwrap_or_default();
+        text
+    })
+}
+
+fn seal(content: &[u8], recipients: &[Recipient]) -> Result<Bytes, VaultError> {
+    let failed = |_| VaultError::Store("age".into());
+    let all = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
+    let encryptor = age::Encryptor::with_recipients(all).map_err(|_| VaultError::NoRecipients)?;
+    let mut writer = encryptor.wrap_output(Vec::with_capacity(content.len() + 4096)).map_err(failed)?;
+    writer.write_all(content).map_err(failed)?;
+    writer.finish().map(Bytes::from).map_err(failed)
+}
+
+fn unseal(sealed: &[u8], identities: &[Identity]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+    let decryptor = age::Decryptor::new_buffered(sealed).map_err(|_| VaultError::Damaged)?;
+    let all = identities.iter().map(|identity| identity as &dyn age::Identity);
+    let mut reader = decryptor.decrypt(all).map_err(|error| {
+        let other_key = matches!(error, age::DecryptError::NoMatchingKeys);
+        if other_key { VaultError::WrongIdentity } else { VaultError::Damaged }
+    })?;
+    let mut content = Zeroizing::new(Vec::with_capacity(sealed.len()));
+    reader.read_to_end(&mut content).map_err(|_| VaultError::Damaged)?;
+    Ok(content)
+}
