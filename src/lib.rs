@@ -2,8 +2,10 @@
 pub mod clock;
 pub mod config;
 pub mod factor;
+pub mod journal;
 pub mod konnektor;
 pub mod names;
 pub mod prompt;
 pub mod secret;
+pub mod state;
 pub mod vault;
