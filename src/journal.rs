@@ -17,6 +17,7 @@ mod head;
 mod line;
 mod read;
 mod search;
+pub mod started;
 mod tail;
 mod verify;
 mod writer;

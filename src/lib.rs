@@ -1,11 +1,25 @@
 //! pforte, the gate: an SSH gateway through which partner firms maintain their customers' machines.
+pub mod asks;
+pub mod check;
 pub mod clock;
+pub mod commands;
 pub mod config;
+pub mod demo;
 pub mod factor;
+pub mod front;
+pub mod gate;
+pub mod grants;
+pub mod house;
+pub mod identity;
+pub mod init;
 pub mod journal;
 pub mod konnektor;
+pub mod ledger;
 pub mod names;
+pub mod policy;
 pub mod prompt;
+pub mod random;
 pub mod secret;
+pub mod sentences;
 pub mod state;
 pub mod vault;

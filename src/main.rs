@@ -1,3 +1,122 @@
-//! The command `pforte`: subcommands and nothing else.
+//! The command `pforte`: subcommands, exit codes, what goes to which stream; no logic.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use pforte::clock::Clock;
+use pforte::house::{self, House};
+use pforte::random::Random;
+use pforte::{check, demo, init, ledger};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// An SSH gateway for remote maintenance: a key, a phone, a policy, a journal.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A gateway, a Konnektor and a phone on loopback; one backup through the system's ssh.
+    Demo(demo::Options),
+    /// Run the gateway.
+    Serve(Place),
+    /// Read everything, dial nothing; print who may do what where, or every error with its place.
+    Check {
+        #[command(flatten)]
+        place: Place,
+        /// Only this user.
+        #[arg(long)]
+        user: Option<pforte::names::Username>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a commented configuration to start from, and make the gateway's keys.
+    Init {
+        /// Where to.
+        dir: PathBuf,
+    },
+    /// Search, show, follow or verify the journal.
+    Journal {
+        #[command(subcommand)]
+        ask: ledger::Ask,
+    },
+}
+
+#[derive(Args)]
+struct Place {
+    /// The folder that holds policy/ and keys/.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("PFORTE_LOG")
+                .unwrap_or_else(|_| "info,russh=off".into()),
+        )
+        .init();
+    let code = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(Cli::parse())),
+        Err(e) => {
+            tracing::error!("the runtime does not start: {e}");
+            1
+        }
+    };
+    ExitCode::from(code)
+}
+
+async fn run(cli: Cli) -> u8 {
+    match cli.command {
+        Command::Demo(options) => outcome(demo::run(options).await.map(|()| 0)),
+        Command::Serve(place) => serve(&place).await,
+        Command::Check { place, user, json } => check::run(&place.config, user.as_ref(), json),
+        Command::Init { dir } => outcome(init::run(&dir, &Random::system()).map(|next| {
+            say(&next);
+            0
+        })),
+        Command::Journal { ask } => outcome(ledger::run(ask).await),
+    }
+}
+
+async fn serve(place: &Place) -> u8 {
+    let loaded = match house::load(&place.config) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            tracing::error!("the configuration is wrong:\n{problems}");
+            return 78;
+        }
+    };
+    let house = match House::open(&place.config, loaded, Clock::system(), Random::system()).await {
+        Ok(house) => house,
+        Err(e) => {
+            tracing::error!("{e:#}");
+            return 78;
+        }
+    };
+    for address in house.addresses() {
+        tracing::info!("listening on {address}");
+    }
+    house.run(house::told_to_stop()).await;
+    0
+}
+
+fn outcome(done: anyhow::Result<u8>) -> u8 {
+    done.unwrap_or_else(|e| {
+        tracing::error!("{e:#}");
+        1
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+fn say(text: &str) {
+    print!("{text}");
+}

@@ -1,0 +1,231 @@
+//! What can be asked for, as data: commands now, hops and relays beside them.
+//! Absent on purpose: how it was written (that is `commands`), and whether it may (that is `policy`).
+
+use crate::names::{BackupName, KonnektorId, KonnektorName, ServiceName, SiteName};
+
+/// A family of asks, as `may = […]` in rules.toml names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// `help`, `whoami`, `sites`, `why`: about the person alone; open to everybody whom any rule names.
+    Oneself,
+    /// `konnektor list`
+    KonnektorList,
+    /// `konnektor status`
+    KonnektorStatus,
+    /// `konnektor backup`
+    KonnektorBackup,
+    /// `konnektor backups`
+    KonnektorBackups,
+    /// `konnektor show`
+    KonnektorShow,
+    /// `konnektor diff`
+    KonnektorDiff,
+    /// `konnektor restore`
+    KonnektorRestore,
+    /// `konnektor perform`
+    KonnektorPerform,
+    /// `hop portal`
+    HopPortal,
+    /// `hop backup`
+    HopBackup,
+}
+
+impl Family {
+    /// All that a rule can name.
+    pub const NAMED: [Family; 10] = [
+        Family::KonnektorList,
+        Family::KonnektorStatus,
+        Family::KonnektorBackup,
+        Family::KonnektorBackups,
+        Family::KonnektorShow,
+        Family::KonnektorDiff,
+        Family::KonnektorRestore,
+        Family::KonnektorPerform,
+        Family::HopPortal,
+        Family::HopBackup,
+    ];
+
+    /// As rules.toml and people write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Family::Oneself => "whoami",
+            Family::KonnektorList => "konnektor list",
+            Family::KonnektorStatus => "konnektor status",
+            Family::KonnektorBackup => "konnektor backup",
+            Family::KonnektorBackups => "konnektor backups",
+            Family::KonnektorShow => "konnektor show",
+            Family::KonnektorDiff => "konnektor diff",
+            Family::KonnektorRestore => "konnektor restore",
+            Family::KonnektorPerform => "konnektor perform",
+            Family::HopPortal => "hop portal",
+            Family::HopBackup => "hop backup",
+        }
+    }
+}
+
+/// Something that a person asks the gateway to do.
+pub trait Ask: Send + Sync + 'static {
+    /// What rules call it.
+    fn family(&self) -> Family;
+    /// Where, if it is about one site.
+    fn site(&self) -> Option<&SiteName>;
+    /// What at the site: `konnektor/main`, `host/backup`.
+    fn target(&self) -> Option<String>;
+    /// How it was asked for, byte by byte, for the journal.
+    fn as_asked(&self) -> &[u8];
+}
+
+/// Which box is meant: as `-i SITE[/KONNEKTOR]` says, or the only one that is permitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// No `-i`.
+    Only,
+    /// `-i SITE`: the site's only one.
+    At(SiteName),
+    /// `-i SITE/KONNEKTOR`.
+    Exactly(KonnektorId),
+}
+
+impl std::str::FromStr for Which {
+    type Err = crate::names::BadName;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            None => Ok(Self::At(text.parse()?)),
+            Some((site, konnektor)) => {
+                let konnektor: KonnektorName = konnektor.parse()?;
+                Ok(Self::Exactly(KonnektorId { site: site.parse()?, konnektor }))
+            }
+        }
+    }
+}
+
+/// Where a backup goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Into {
+    /// The site's store, under the time's name.
+    Store,
+    /// The site's store, under this name.
+    Named(BackupName),
+    /// Standard output, and the store.
+    Output,
+}
+
+/// A restricted command. `K` is how its Konnektor is known: [`Which`] as written, [`KonnektorId`] once it is settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb<K> {
+    /// `help [COMMAND]`
+    Help(Vec<String>),
+    /// `whoami`
+    Whoami,
+    /// `sites`
+    Sites,
+    /// `why SITE [COMMAND]`
+    Why {
+        /// The site asked about; it need not exist.
+        site: SiteName,
+        /// The command asked about, or all.
+        command: Option<Family>,
+    },
+    /// `konnektor list`
+    KonnektorList,
+    /// `konnektor backup [-i …] [-f FILE|-] [-s SERVICE,…]`
+    KonnektorBackup {
+        /// The box.
+        konnektor: K,
+        /// Where it goes.
+        into: Into,
+        /// All of them, if empty.
+        services: Vec<ServiceName>,
+    },
+    /// `konnektor backups [-i …]`
+    KonnektorBackups {
+        /// The box.
+        konnektor: K,
+    },
+    /// `konnektor show [-i …] -f FILE [-s …]`
+    KonnektorShow {
+        /// The box.
+        konnektor: K,
+        /// The backup's name.
+        file: BackupName,
+        /// All of them, if empty.
+        services: Vec<ServiceName>,
+    },
+}
+
+impl<K> Verb<K> {
+    /// What rules call it.
+    pub fn family(&self) -> Family {
+        match self {
+            Verb::Help(_) | Verb::Whoami | Verb::Sites | Verb::Why { .. } => Family::Oneself,
+            Verb::KonnektorList => Family::KonnektorList,
+            Verb::KonnektorBackup { .. } => Family::KonnektorBackup,
+            Verb::KonnektorBackups { .. } => Family::KonnektorBackups,
+            Verb::KonnektorShow { .. } => Family::KonnektorShow,
+        }
+    }
+
+    /// The box it is about, if it is about one.
+    pub fn konnektor(&self) -> Option<&K> {
+        match self {
+            Verb::Help(_) | Verb::Whoami | Verb::Sites | Verb::Why { .. } | Verb::KonnektorList => None,
+            Verb::KonnektorBackup { konnektor, .. }
+            | Verb::KonnektorBackups { konnektor }
+            | Verb::KonnektorShow { konnektor, .. } => Some(konnektor),
+        }
+    }
+
+    /// The same with its box known otherwise.
+    pub fn settle<L, E>(self, settle: impl FnOnce(K) -> Result<L, E>) -> Result<Verb<L>, E> {
+        Ok(match self {
+            Verb::Help(topic) => Verb::Help(topic),
+            Verb::Whoami => Verb::Whoami,
+            Verb::Sites => Verb::Sites,
+            Verb::Why { site, command } => Verb::Why { site, command },
+            Verb::KonnektorList => Verb::KonnektorList,
+            Verb::KonnektorBackup { konnektor, into, services } => {
+                Verb::KonnektorBackup { konnektor: settle(konnektor)?, into, services }
+            }
+            Verb::KonnektorBackups { konnektor } => Verb::KonnektorBackups { konnektor: settle(konnektor)? },
+            Verb::KonnektorShow { konnektor, file, services } => {
+                Verb::KonnektorShow { konnektor: settle(konnektor)?, file, services }
+            }
+        })
+    }
+}
+
+/// A command as it was written, its box not yet settled. No permit can be had for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// What was asked for.
+    pub verb: Verb<Which>,
+    /// Byte by byte.
+    pub as_asked: Box<[u8]>,
+}
+
+/// A command that names all it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// What was asked for.
+    pub verb: Verb<KonnektorId>,
+    /// Byte by byte.
+    pub as_asked: Box<[u8]>,
+}
+
+impl Ask for Command {
+    fn family(&self) -> Family {
+        self.verb.family()
+    }
+
+    fn site(&self) -> Option<&SiteName> {
+        self.verb.konnektor().map(|k| &k.site)
+    }
+
+    fn target(&self) -> Option<String> {
+        self.verb.konnektor().map(|k| format!("konnektor/{}", k.konnektor))
+    }
+
+    fn as_asked(&self) -> &[u8] {
+        &self.as_asked
+    }
+}

@@ -1,0 +1,327 @@
+//! `konnektor list|backup|backups|show`: a permitted command, a box, the vault.
+//! Absent on purpose: the box's own protocol, and any address but those of the site's file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use super::{Ended, Gone, Out, Works, exit};
+use crate::asks::{Command, Family, Into, Verb};
+use crate::config::Language;
+use crate::journal::started::Started;
+use crate::konnektor::archive::{Archive, Stamp};
+use crate::konnektor::{Error, Pins, Profile, Progress, Reading, Spec, Step};
+use crate::names::{BackupName, KonnektorId, ServiceName};
+use crate::vault::{About, Vault, VaultError};
+
+/// A box as the site's file describes it, and who of the customer's can read its backups.
+#[derive(Clone)]
+pub struct Known {
+    /// Where and how to reach it.
+    pub spec: Spec,
+    /// The customer's age recipients.
+    pub recipients: Vec<age::x25519::Recipient>,
+}
+
+/// The boxes, the vault, and where certificates seen first are kept.
+pub struct Konnektors {
+    /// All boxes; changed as a whole when files change.
+    pub known: ArcSwap<BTreeMap<KonnektorId, Known>>,
+    /// What is kept.
+    pub vault: Vault,
+    /// Certificates seen first.
+    pub pins: Arc<dyn Pins>,
+    /// What is known of the product's firmware.
+    pub profile: Profile,
+}
+
+/// Runs it.
+pub async fn run(started: &Started<Command>, works: &Works, out: &Out) -> Result<Ended, Ended> {
+    match &started.ask().verb {
+        Verb::KonnektorList => list(started, works, out).await,
+        Verb::KonnektorBackup { konnektor, into, services } => {
+            backup(started, works, out, konnektor, into, services).await
+        }
+        Verb::KonnektorBackups { konnektor } => backups(works, out, konnektor).await,
+        Verb::KonnektorShow { konnektor, file, services } => {
+            show(works, out, konnektor, file, services).await
+        }
+        Verb::Help(_) | Verb::Whoami | Verb::Sites | Verb::Why { .. } => {
+            Err(Ended::failed(exit::FAILED, "not-about-a-konnektor"))
+        }
+    }
+}
+
+async fn list(started: &Started<Command>, works: &Works, out: &Out) -> Result<Ended, Ended> {
+    let who = started.who();
+    let known = works.konnektors.known.load();
+    let mut any = false;
+    for site in works.gate.sites_for(who, Family::KonnektorList) {
+        for (id, box_) in known.iter().filter(|(id, _)| id.site == site) {
+            any = true;
+            out.line(format!("{id}\t{}\t{}", product(&box_.spec), box_.spec.address)).await?;
+        }
+    }
+    if !any {
+        out.say(
+            out.pick(
+                "No rule shows you a Konnektor now.",
+                "Keine Regel zeigt Ihnen zurzeit einen Konnektor.",
+            ),
+        )
+        .await?;
+    }
+    Ok(Ended::done())
+}
+
+fn product(spec: &Spec) -> &'static str {
+    use crate::konnektor::Product;
+    match spec.product {
+        Product::Kocobox => "kocobox",
+        Product::Secunet => "secunet",
+        Product::Rise => "rise",
+        Product::Auto => "auto",
+    }
+}
+
+async fn backup(
+    started: &Started<Command>,
+    works: &Works,
+    out: &Out,
+    id: &KonnektorId,
+    into: &Into,
+    services: &[ServiceName],
+) -> Result<Ended, Ended> {
+    let konnektors = &works.konnektors;
+    let Some(known) = konnektors.known.load().get(id).cloned() else {
+        return Err(no_such(out, id).await);
+    };
+    let taken = works.clock.now();
+    let opened =
+        crate::konnektor::open(known.spec.clone(), konnektors.profile.clone(), konnektors.pins.clone()).await;
+    let driver = match opened {
+        Ok(driver) => driver,
+        Err(e) => return Err(failed(out, &e).await),
+    };
+    // Make and firmware first: what is kept has to say what it was taken from.
+    let identity = match driver.identify().await {
+        Ok(identity) => identity,
+        Err(e) => return Err(failed(out, &e).await),
+    };
+    let (told, steps) = mpsc::channel(64);
+    let teller = Teller { told };
+    let read = async {
+        let read = driver.read(services, &teller).await;
+        drop(teller);
+        read
+    };
+    let (reading, shown) = tokio::join!(read, tell(steps, out));
+    driver.logout().await;
+    shown?;
+    let reading = match reading {
+        Ok(reading) => reading,
+        Err(e) => return Err(failed(out, &e).await),
+    };
+    let who = started.who();
+    let stamp = Stamp {
+        identity: identity.clone(),
+        konnektor: id.clone(),
+        taken,
+        by: Some(who.user().clone()),
+        session: Some(who.connection().session),
+    };
+    let lines = table(&reading, out.language);
+    let incomplete: Vec<String> = reading.failed.iter().map(|(name, _)| name.to_string()).collect();
+    let json = Zeroizing::new(Archive::of(reading, stamp).to_json());
+    let about = About {
+        product: identity.product_name,
+        firmware: identity.firmware,
+        by: who.user().to_string(),
+        taken,
+    };
+    let wanted = match into {
+        Into::Named(name) => Some(name),
+        Into::Store | Into::Output => None,
+    };
+    let kept = konnektors.vault.put(id, &about, &known.recipients, json.clone(), wanted).await;
+    let name = match kept {
+        Ok(name) => name,
+        Err(e) => return Err(vault_failed(out, &e).await),
+    };
+    if *into == Into::Output {
+        out.data(json.to_vec()).await?;
+        out.say(format!("{id} {name}")).await?;
+    } else {
+        out.line(format!("{id} {name}")).await?;
+        out.data(lines).await?;
+    }
+    if incomplete.is_empty() {
+        return Ok(Ended::done());
+    }
+    let list = incomplete.join(", ");
+    out.say(match out.language {
+        Language::English => {
+            format!("Kept, but without: {list}. The account on the box may not be allowed to read them.")
+        }
+        Language::German => {
+            format!("Gesichert, aber ohne: {list}. Vielleicht darf das Konto auf dem Gerät sie nicht lesen.")
+        }
+    })
+    .await?;
+    Ok(Ended::failed(exit::FAILED, format!("incomplete: {list}")))
+}
+
+/// The services and their sizes.
+fn table(reading: &Reading, language: Language) -> String {
+    let mut text = String::new();
+    for read in &reading.services {
+        let stripped = match (read.stripped.len(), language) {
+            (0, _) => String::new(),
+            (n, Language::English) => format!("\t{n} personal data left out"),
+            (n, Language::German) => format!("\t{n} personenbezogene Angaben weggelassen"),
+        };
+        text.push_str(&format!("{}\t{}{stripped}\n", read.service, read.bytes));
+    }
+    for (service, why) in &reading.failed {
+        text.push_str(&format!("{service}\t-\t{}\n", why.sentence(language == Language::German)));
+    }
+    text
+}
+
+/// Hands each step on to the person; a client that does not read loses steps, not the backup.
+struct Teller {
+    told: mpsc::Sender<String>,
+}
+
+impl Progress for Teller {
+    fn step(&self, step: &Step<'_>) {
+        let line = match step {
+            Step::Started { .. } => return,
+            Step::Done { service, bytes, took } => format!("{service} {bytes} B {} ms", took.as_millis()),
+            Step::Failed { service, .. } => format!("{service} -"),
+        };
+        if self.told.try_send(line).is_err() {
+            tracing::trace!("a step was not shown");
+        }
+    }
+}
+
+async fn tell(mut steps: mpsc::Receiver<String>, out: &Out) -> Result<(), Gone> {
+    let mut done = 0;
+    while let Some(step) = steps.recv().await {
+        done += 1;
+        match out.terminal {
+            super::Terminal::Screen => out.over(&format!("[{:<19}] {step}", "#".repeat(done))).await?,
+            super::Terminal::None => out.say(step).await?,
+        }
+    }
+    out.over("").await
+}
+
+async fn backups(works: &Works, out: &Out, id: &KonnektorId) -> Result<Ended, Ended> {
+    let kept = match works.konnektors.vault.list(id).await {
+        Ok(kept) => kept,
+        Err(e) => return Err(vault_failed(out, &e).await),
+    };
+    if kept.is_empty() {
+        out.say(match out.language {
+            Language::English => format!("Nothing is kept of {id} yet."),
+            Language::German => format!("Von {id} wird noch nichts aufbewahrt."),
+        })
+        .await?;
+    }
+    for backup in kept {
+        let (product, firmware, by, taken) = match &backup.about {
+            Some(about) => (about.product.as_str(), about.firmware.as_str(), about.by.as_str(), about.taken),
+            None => ("?", "?", "?", backup.modified),
+        };
+        out.line(format!(
+            "{}\t{}\t{}\t{product}\t{firmware}\t{by}",
+            backup.name,
+            seconds(taken),
+            backup.bytes
+        ))
+        .await?;
+    }
+    Ok(Ended::done())
+}
+
+fn seconds(time: Timestamp) -> String {
+    format!("{time:.0}")
+}
+
+async fn show(
+    works: &Works,
+    out: &Out,
+    id: &KonnektorId,
+    file: &BackupName,
+    services: &[ServiceName],
+) -> Result<Ended, Ended> {
+    let json = match works.konnektors.vault.get(id, file).await {
+        Ok(json) => json,
+        Err(e) => return Err(vault_failed(out, &e).await),
+    };
+    let archive = match Archive::parse(&json) {
+        // age proves no sender: the file has to be the one of this box (its own head says which).
+        Ok(archive) if archive.konnektor().as_ref() == Ok(id) => archive,
+        Ok(_) => return Err(bad_archive(out, file, "another-box").await),
+        Err(e) => return Err(bad_archive(out, file, &e.to_string()).await),
+    };
+    if services.is_empty() {
+        out.data(json.to_vec()).await?;
+        return Ok(Ended::done());
+    }
+    let mut chosen = serde_json::Map::new();
+    for service in services {
+        let Some(value) = archive.service(service) else {
+            out.say(match out.language {
+                Language::English => format!("{file} holds no {service}."),
+                Language::German => format!("{file} enthält kein {service}."),
+            })
+            .await?;
+            return Err(Ended::failed(exit::USAGE, "no-such-service"));
+        };
+        chosen.insert(service.to_string(), value.clone());
+    }
+    let mut text = serde_json::to_vec_pretty(&chosen).unwrap_or_default();
+    text.push(b'\n');
+    out.data(text).await?;
+    Ok(Ended::done())
+}
+
+async fn bad_archive(out: &Out, file: &BackupName, cause: &str) -> Ended {
+    let sentence = match out.language {
+        Language::English => format!("{file} is no valid backup of this box: {cause}"),
+        Language::German => format!("{file} ist keine gültige Sicherung dieses Geräts: {cause}"),
+    };
+    said(out, sentence, exit::FAILED, format!("archive={cause}")).await
+}
+
+async fn no_such(out: &Out, id: &KonnektorId) -> Ended {
+    let sentence = match out.language {
+        Language::English => format!("There is no Konnektor {id}."),
+        Language::German => format!("Es gibt keinen Konnektor {id}."),
+    };
+    said(out, sentence, exit::REFUSED, "no-such-konnektor".into()).await
+}
+
+async fn failed(out: &Out, e: &Error) -> Ended {
+    let code = if matches!(e, Error::Away) { exit::AWAY } else { exit::FAILED };
+    said(out, e.sentence(out.language == Language::German), code, e.to_string()).await
+}
+
+async fn vault_failed(out: &Out, e: &VaultError) -> Ended {
+    let code =
+        if matches!(e, VaultError::NotFound | VaultError::Exists) { exit::USAGE } else { exit::FAILED };
+    said(out, e.sentence(out.language == Language::German), code, e.to_string()).await
+}
+
+async fn said(out: &Out, sentence: String, exit: u32, cause: String) -> Ended {
+    match out.say(sentence).await {
+        Ok(()) | Err(Gone) => Ended::failed(exit, cause),
+    }
+}

@@ -1,0 +1,108 @@
+//! `help`, `whoami`, `sites`, `why`: what a person can ask about themself.
+
+use super::table::{Row, TABLE};
+use super::{Ended, Out, Works};
+use crate::asks::{Command, Family, Verb};
+use crate::journal::started::Started;
+use crate::names::SiteName;
+use crate::sentences;
+
+/// Runs it.
+pub async fn run(started: &Started<Command>, works: &Works, out: &Out) -> Result<Ended, Ended> {
+    match &started.ask().verb {
+        Verb::Help(topic) => help(topic, out).await,
+        Verb::Whoami => whoami(started, out).await,
+        Verb::Sites => sites(started, works, out).await,
+        Verb::Why { site, command } => why(started, works, out, site, *command).await,
+        Verb::KonnektorList
+        | Verb::KonnektorBackup { .. }
+        | Verb::KonnektorBackups { .. }
+        | Verb::KonnektorShow { .. } => Err(Ended::failed(super::exit::FAILED, "not-about-oneself")),
+    }
+}
+
+async fn help(topic: &[String], out: &Out) -> Result<Ended, Ended> {
+    let rows: Vec<&Row> = TABLE
+        .iter()
+        .filter(|row| row.words.iter().zip(topic).all(|(a, b)| a == b) && row.words.len() >= topic.len())
+        .collect();
+    if rows.is_empty() {
+        let topic = topic.join(" ");
+        out.say(match out.language {
+            crate::config::Language::English => {
+                format!("there is no command \"{topic}\". What there is: help")
+            }
+            crate::config::Language::German => format!("es gibt keinen Befehl „{topic}“. Was es gibt: help"),
+        })
+        .await?;
+        return Ok(Ended::failed(super::exit::USAGE, "no-such-command"));
+    }
+    for row in rows {
+        out.line(row.usage()).await?;
+        out.line(format!("    {}", row.about(out.language))).await?;
+    }
+    Ok(Ended::done())
+}
+
+async fn whoami(started: &Started<Command>, out: &Out) -> Result<Ended, Ended> {
+    let who = started.who();
+    let connection = who.connection();
+    let rows = [
+        (out.pick("user", "Benutzer"), who.user().to_string()),
+        (out.pick("firm", "Firma"), who.firm().to_string()),
+        (out.pick("key", "Schlüssel"), who.key().to_string()),
+        (out.pick("from", "von"), connection.from.to_string()),
+        (out.pick("confirmed by", "bestätigt über"), who.factor().to_owned()),
+        (out.pick("since", "seit"), format!("{:.0}", who.since())),
+        (out.pick("session", "Sitzung"), connection.session.to_string()),
+    ];
+    let mut text = String::new();
+    for (name, value) in rows {
+        text.push_str(&format!("{name}: {value}\n"));
+    }
+    out.data(text).await?;
+    Ok(Ended::done())
+}
+
+async fn sites(started: &Started<Command>, works: &Works, out: &Out) -> Result<Ended, Ended> {
+    let who = started.who();
+    let mut sites: Vec<(SiteName, Vec<&str>)> = Vec::new();
+    for family in Family::NAMED {
+        for site in works.gate.sites_for(who, family) {
+            match sites.iter_mut().find(|(name, _)| *name == site) {
+                Some((_, families)) => families.push(family.as_str()),
+                None => sites.push((site, vec![family.as_str()])),
+            }
+        }
+    }
+    sites.sort();
+    if sites.is_empty() {
+        out.say(out.pick(
+            "No rule lets you work at any site now.",
+            "Keine Regel lässt Sie zurzeit irgendwo arbeiten.",
+        ))
+        .await?;
+    }
+    for (site, families) in sites {
+        out.line(format!("{site}: {}", families.join(", "))).await?;
+    }
+    Ok(Ended::done())
+}
+
+async fn why(
+    started: &Started<Command>,
+    works: &Works,
+    out: &Out,
+    site: &SiteName,
+    command: Option<Family>,
+) -> Result<Ended, Ended> {
+    let families = command.map_or_else(|| Family::NAMED.to_vec(), |family| vec![family]);
+    for family in families {
+        let line = match works.gate.explain(started.who(), family, site) {
+            Ok(terms) => sentences::allowed(&terms, family, out.language),
+            Err(denied) => sentences::denied(&denied, family, Some(site), out.language),
+        };
+        out.line(format!("{}: {line}", family.as_str())).await?;
+    }
+    Ok(Ended::done())
+}

@@ -1,0 +1,526 @@
+//! The outer door: accepts, lets people in by both factors, and answers every request of theirs.
+//! Absent on purpose: deciding (`gate`), doing (`commands`), and any address to dial.
+
+mod handler;
+mod limits;
+mod login;
+mod registry;
+mod replies;
+mod session;
+mod wire;
+
+pub use limits::{Doorkeeper, Penalty};
+pub use registry::Registry;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use jiff::Timestamp;
+use russh::keys::PrivateKey;
+use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac, server};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::commands::{self, Out, Works, exit};
+use crate::config::{Language, Person};
+use crate::gate::{Gate, Refused};
+use crate::identity::keys::KeyBook;
+use crate::identity::second_factor::SecondFactor;
+use crate::identity::{Connection, Who};
+use crate::journal::started::of;
+use crate::journal::{Entry, Event, Journal};
+use crate::names::{Fingerprint, SessionId, Username};
+use crate::policy::Denied;
+use crate::random::Random;
+use crate::sentences;
+use crate::state::State;
+use handler::Handler;
+use limits::{Offence, Source};
+use login::{Phase, Shared};
+use wire::Wire;
+
+/// What the door needs; built in `main`.
+pub struct Front {
+    /// Registered keys.
+    pub keys: ArcSwap<KeyBook>,
+    /// What differs for one person.
+    pub people: ArcSwap<BTreeMap<Username, Person>>,
+    /// The second factor.
+    pub factor: ArcSwap<SecondFactor>,
+    /// The inner door.
+    pub gate: Arc<Gate>,
+    /// What the commands work with.
+    pub works: Arc<Works>,
+    /// The journal.
+    pub journal: Journal,
+    /// Places and penalties.
+    pub keeper: Arc<Doorkeeper>,
+    /// Who is in.
+    pub registry: Registry,
+    /// The time.
+    pub clock: Clock,
+    /// Chance.
+    pub random: Random,
+    /// For people whose client names no language.
+    pub language: Language,
+    /// Keeps penalties over a restart.
+    pub state: State,
+    /// How many refused logins of strangers are written down a second.
+    pub strangers: Strangers,
+    /// Panics so far.
+    pub panics: AtomicU64,
+    /// Peers whose PROXY header is demanded and believed.
+    pub proxies: Vec<ipnet::IpNet>,
+}
+
+/// Refused logins of strangers are written down, but no flood of them: 20 a second, 100 at once.
+pub struct Strangers {
+    limiter: DefaultDirectRateLimiter,
+    unwritten: AtomicU64,
+}
+
+impl Default for Strangers {
+    fn default() -> Self {
+        let twenty = NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN);
+        let hundred = NonZeroU32::new(100).unwrap_or(NonZeroU32::MIN);
+        Self {
+            limiter: RateLimiter::direct(Quota::per_second(twenty).allow_burst(hundred)),
+            unwritten: AtomicU64::new(0),
+        }
+    }
+}
+
+/// The outer door's algorithms and limits, as russh is told them. `key` is the host key, Ed25519.
+///
+/// The reasons for each value stand in `docs/ssh.md`.
+pub fn configuration(key: PrivateKey) -> Arc<server::Config> {
+    let kex = [
+        kex::MLKEM768X25519_SHA256,
+        kex::CURVE25519,
+        kex::CURVE25519_PRE_RFC_8731,
+        // Without these four, strict key exchange (CVE-2023-48795) is silently off.
+        kex::EXTENSION_SUPPORT_AS_CLIENT,
+        kex::EXTENSION_SUPPORT_AS_SERVER,
+        kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+        kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+    ];
+    let algorithms = [
+        ssh_key::Algorithm::Ed25519,
+        ssh_key::Algorithm::Rsa { hash: Some(ssh_key::HashAlg::Sha512) },
+        ssh_key::Algorithm::Rsa { hash: Some(ssh_key::HashAlg::Sha256) },
+    ];
+    let preferred = Preferred {
+        kex: kex.to_vec().into(),
+        key: algorithms.to_vec().into(),
+        cipher: vec![cipher::CHACHA20_POLY1305, cipher::AES_256_GCM, cipher::AES_128_GCM].into(),
+        mac: vec![mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM].into(),
+        compression: vec![compression::NONE].into(),
+        ..Preferred::default()
+    };
+    let mut methods = MethodSet::empty();
+    methods.push(MethodKind::PublicKey);
+    Arc::new(server::Config {
+        server_id: SshId::Standard("SSH-2.0-pforte".into()),
+        methods,
+        // Refusals are slowed by `login`; here it would slow the partial success and the harmless `none` too.
+        auth_rejection_time: Duration::ZERO,
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        keys: vec![key],
+        window_size: 2 << 20,
+        maximum_packet_size: 32 << 10,
+        channel_buffer_size: 64,
+        event_buffer_size: 32,
+        preferred,
+        // Probes of keys that are not registered count; an agent with twenty of them must come through.
+        max_auth_attempts: 26,
+        inactivity_timeout: Some(Duration::from_secs(600)),
+        // It would fire before authentication too and break OpenSSH's second factor; see `keep_alive`.
+        keepalive_interval: None,
+        nodelay: true,
+        ..server::Config::default()
+    })
+}
+
+impl Front {
+    /// Accepts connections until `stop`; returns when the last one has ended, or ten seconds after.
+    pub async fn listen(
+        self: Arc<Self>,
+        listener: TcpListener,
+        config: Arc<server::Config>,
+        stop: CancellationToken,
+    ) {
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, from)) => {
+                    // No client is waited for here (R4): what is not admitted is dropped at once.
+                    match self.keeper.admit(from.ip()) {
+                        Ok(place) => {
+                            connections.spawn(self.clone().connection(stream, from, place, config.clone()));
+                        }
+                        Err(turned) => tracing::info!(%from, cause = turned.as_str(), "turned away"),
+                    }
+                }
+                Err(e) => {
+                    // EMFILE and its like pass; the door stays.
+                    tracing::warn!("accept: {e}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        drop(listener);
+        self.registry.end(|_| Some(("shutdown", self.shutdown_text().to_owned())));
+        let all = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(Duration::from_secs(10), all).await.is_err() {
+            tracing::warn!("connections were cut at the end");
+        }
+    }
+
+    fn shutdown_text(&self) -> &'static str {
+        match self.language {
+            Language::English => "The gateway is going down.",
+            Language::German => "Das Gateway wird angehalten.",
+        }
+    }
+
+    /// One connection from its first byte to its last line in the journal.
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        from: SocketAddr,
+        place: limits::Place,
+        config: Arc<server::Config>,
+    ) {
+        if let Err(e) = prepare(&stream) {
+            tracing::debug!(%from, "socket: {e}");
+            return;
+        }
+        let now = self.clock.now();
+        let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
+        let connection = Connection { session: SessionId::new(millis, self.random.draw()), from };
+        let (wire, line) = Wire::new(stream);
+        let (phase, phases) = watch::channel(Phase::Exchange);
+        let shared = Arc::new(Shared {
+            line,
+            connection,
+            place,
+            phase,
+            handle: OnceLock::new(),
+            who: OnceLock::new(),
+            trail: Mutex::default(),
+            ended: OnceLock::new(),
+        });
+        let handler = Handler::new(self.clone(), shared.clone());
+        let ran = tokio::select! {
+            ran = self.clone().run(wire, handler, shared.clone(), config) => ran,
+            phase = self.grace(phases) => {
+                shared.line.cut();
+                Err(if phase == Phase::In { End::Old } else { End::Grace })
+            }
+        };
+        if let Some(who) = shared.who.get() {
+            self.registry.remove(who.connection().session);
+            self.left(who, &shared, now, &ran).await;
+        } else {
+            self.never_in(&shared, &ran).await;
+        }
+    }
+
+    /// russh's session, in russh's own task; a panic in it ends this connection and no other (R12).
+    async fn run(
+        self: Arc<Self>,
+        wire: Wire,
+        handler: Handler,
+        shared: Arc<Shared>,
+        config: Arc<server::Config>,
+    ) -> Result<(), End> {
+        let running =
+            server::run_stream(config, wire, handler).await.map_err(|e| End::Broken(e.to_string()))?;
+        let handle = running.handle();
+        shared.handle.set(handle.clone()).ok();
+        let alive = self.keep_alive(handle, &shared);
+        tokio::select! {
+            ended = running => match ended {
+                Ok(()) => Ok(()),
+                Err(handler::Broken(russh::Error::Join(_))) => Err(End::Panic),
+                Err(e) => Err(End::Broken(e.to_string())),
+            },
+            () = alive => {
+                shared.line.cut();
+                Err(End::Silent)
+            }
+        }
+    }
+
+    /// Returns when the phase has lasted too long.
+    async fn grace(&self, mut phases: watch::Receiver<Phase>) -> Phase {
+        let limits = self.keeper.limits();
+        let begin = tokio::time::Instant::now();
+        loop {
+            let phase = *phases.borrow_and_update();
+            let deadline = match phase {
+                Phase::Exchange => begin + limits.kex_grace,
+                Phase::Key => begin + limits.key_grace,
+                Phase::Factor => tokio::time::Instant::now() + limits.factor_grace,
+                Phase::In => tokio::time::Instant::now() + limits.connection_age,
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => return phase,
+                changed = phases.changed() => if changed.is_err() { std::future::pending::<()>().await },
+            }
+        }
+    }
+
+    /// Asks a silent client whether it lives: a global request that every client answers with a refusal (RFC 4254 §4).
+    /// russh's own keepalive cannot wait for the login, and its handle has no ping; this one request it can send.
+    async fn keep_alive(&self, handle: server::Handle, shared: &Shared) {
+        let mut phases = shared.phase.subscribe();
+        if phases.wait_for(|phase| *phase == Phase::In).await.is_err() {
+            return std::future::pending().await;
+        }
+        let interval = self.keeper.limits().keepalive;
+        let mut heard = shared.line.bytes_in();
+        let mut unanswered = 0;
+        loop {
+            tokio::time::sleep(interval).await;
+            let now = shared.line.bytes_in();
+            if now != heard {
+                heard = now;
+                unanswered = 0;
+                continue;
+            }
+            unanswered += 1;
+            if unanswered > 4 {
+                return;
+            }
+            let ping = handle.cancel_forward_tcpip(String::new(), 0);
+            tokio::time::timeout(interval, ping).await.ok();
+        }
+    }
+
+    /// Both factors are proven: the line in the journal, the places among those who are in.
+    async fn enter(&self, who: &Who, shared: &Arc<Shared>) {
+        // A journal that cannot be written lets nobody do anything, but it lets them in to be told so: exit code 254.
+        if let Err(e) = self.journal.append(of(who, Event::Login)).await {
+            tracing::error!("a login could not be journalled: {e}");
+        }
+        shared.who.set(who.clone()).ok();
+        self.registry.add(who, shared);
+    }
+
+    /// The last line of somebody who was in.
+    async fn left(&self, who: &Who, shared: &Shared, since: Timestamp, ran: &Result<(), End>) {
+        if matches!(ran, Err(End::Panic)) {
+            self.count_panic();
+        }
+        let took = self.clock.now().duration_since(since).as_millis();
+        let cause = shared.ended.get().map(|cause| (*cause).to_owned());
+        let line = Entry {
+            exit: Some(0),
+            bytes_in: Some(shared.line.bytes_in()),
+            bytes_out: Some(shared.line.bytes_out()),
+            duration_ms: Some(u64::try_from(took).unwrap_or_default()),
+            cause: cause.or_else(|| ran.as_ref().err().map(ToString::to_string)),
+            ..of(who, Event::Finished)
+        };
+        if let Err(e) = self.journal.append(line).await {
+            tracing::error!("the end of a connection could not be journalled: {e}");
+        }
+    }
+
+    /// The one line, and the penalty, of a connection that never got in.
+    async fn never_in(&self, shared: &Shared, ran: &Result<(), End>) {
+        let (line, offence, key) = {
+            let mut trail = shared.trail.lock().unwrap_or_else(PoisonError::into_inner);
+            let tried = trail.offence().map(|(offence, key)| (offence, key.cloned()));
+            let (offence, key) = match (ran, tried) {
+                (Err(End::Panic), _) => (Offence::Crash, None),
+                (_, Some((offence, key))) => (offence, key),
+                (Err(End::Grace), None) => (Offence::Grace, None),
+                (_, None) => (Offence::NoTry, None),
+            };
+            (trail.last_line(&shared.connection), offence, key)
+        };
+        if offence == Offence::Crash {
+            self.count_panic();
+        }
+        self.penalise(shared.place.source(), key.as_ref(), offence);
+        let Some(mut line) = line else { return };
+        if self.strangers.limiter.check().is_err() {
+            self.strangers.unwritten.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let unwritten = self.strangers.unwritten.swap(0, Ordering::Relaxed);
+        if unwritten > 0 {
+            line.cause =
+                line.cause.map(|cause| format!("{cause}; {unwritten} refusals before it were not written"));
+        }
+        if let Err(e) = self.journal.append(line).await {
+            tracing::error!("a refusal could not be journalled: {e}");
+        }
+    }
+
+    fn penalise(&self, source: Source, key: Option<&Fingerprint>, offence: Offence) {
+        let Penalty { source, key, reason, until } = self.keeper.penalise(source, key, offence);
+        self.state.penalise(&source, &key, until, reason);
+    }
+
+    fn count_panic(&self) {
+        let so_far = self.panics.fetch_add(1, Ordering::SeqCst) + 1;
+        tracing::error!(so_far, "a panic ended a connection");
+    }
+
+    /// A command's task panicked; its `finished` line is written by what it dropped.
+    async fn panicked(&self, out: &Out) -> u32 {
+        self.count_panic();
+        let english = "Something in the gateway broke; this command was ended. Tell its operator the time.";
+        let german = "Im Gateway ist etwas zerbrochen; dieser Befehl wurde beendet. Nennen Sie dem Betreiber die Uhrzeit.";
+        told(out, out.pick(english, german), exit::FAILED).await
+    }
+
+    async fn cannot_journal(&self, out: &Out) -> u32 {
+        told(out, sentences::cannot_journal(out.language), exit::CANNOT_JOURNAL).await
+    }
+
+    /// One line that somebody asked for: parsed, settled, decided, journalled, run. Gives the exit code.
+    async fn serve(&self, line: &[u8], who: &Who, out: &Out) -> u32 {
+        let draft = match commands::parse(line) {
+            Ok(draft) => draft,
+            Err(unparsed) => {
+                return match self.gate.refuse(who, unparsed.cause(), line).await {
+                    Ok(()) => told(out, unparsed.sentence(out.language), exit::USAGE).await,
+                    Err(refused) => self.refused(&refused, out).await,
+                };
+            }
+        };
+        let command = match self.gate.settle(draft, who).await {
+            Ok(command) => command,
+            Err(refused) => return self.refused(&refused, out).await,
+        };
+        let opened = match self.gate.open(command.clone(), who, None).await {
+            Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) => {
+                self.confirmed(command, who, out).await
+            }
+            opened => opened.map_err(Some),
+        };
+        match opened {
+            Ok(started) => match commands::run(started, &self.works, out).await {
+                Ok(code) => code,
+                Err(_) => self.cannot_journal(out).await,
+            },
+            Err(Some(refused)) => self.refused(&refused, out).await,
+            Err(None) => exit::REFUSED,
+        }
+    }
+
+    /// `confirm = true`: the phone is asked for this very command, then the gate once more. `None`: it has been said.
+    async fn confirmed(
+        &self,
+        command: crate::asks::Command,
+        who: &Who,
+        out: &Out,
+    ) -> Result<crate::journal::started::Started<crate::asks::Command>, Option<Refused>> {
+        use crate::asks::Ask;
+        let factor = self.factor.load_full();
+        let words = String::from_utf8_lossy(&command.as_asked).into_owned();
+        let number = factor.number();
+        if factor.rings_a_phone() {
+            let sentence = match out.language {
+                Language::English => {
+                    format!("Confirm \"{words}\" on your phone. The number there must be {number}.")
+                }
+                Language::German => {
+                    format!("Bitte „{words}“ am Telefon bestätigen. Dort muss die Zahl {number} stehen.")
+                }
+            };
+            if out.say(sentence).await.is_err() {
+                return Err(None);
+            }
+        }
+        match factor.confirm(who, &words, command.site(), number, None).await {
+            Ok(confirmation) => self.gate.open(command, who, Some(&confirmation)).await.map_err(Some),
+            Err(why) => {
+                self.gate.refuse(who, &why.to_string(), &command.as_asked).await.map_err(Some)?;
+                told(out, sentences::not_confirmed(&why, out.language), exit::REFUSED).await;
+                Err(None)
+            }
+        }
+    }
+
+    async fn refused(&self, refused: &Refused, out: &Out) -> u32 {
+        let code = match refused {
+            Refused::Denied { .. } => exit::REFUSED,
+            Refused::Unsettled(crate::gate::Unsettled::Nowhere(_)) => exit::REFUSED,
+            Refused::Unsettled(crate::gate::Unsettled::Several(_) | crate::gate::Unsettled::NoSuch(..)) => {
+                exit::USAGE
+            }
+            Refused::CannotJournal(_) => exit::CANNOT_JOURNAL,
+        };
+        told(out, sentences::refused(refused, out.language), code).await
+    }
+
+    /// Ends what a removed or expired key has opened. Called when keys change, and every half second.
+    pub fn recheck(&self) {
+        let (keys, now) = (self.keys.load(), self.clock.now());
+        self.registry.end(|who| {
+            keys.holds(who.user(), who.key(), who.source(), now).err().map(|why| {
+                let text = match self.language {
+                    Language::English => "Your key is no longer valid here.",
+                    Language::German => "Ihr Schlüssel gilt hier nicht mehr.",
+                };
+                let cause =
+                    if why == crate::identity::keys::NoKey::Expired { "key-expired" } else { "key-removed" };
+                (cause, text.to_owned())
+            })
+        });
+    }
+}
+
+/// How a connection ended, but by itself.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("connection-broken")]
+    Broken(String),
+    #[error("panic")]
+    Panic,
+    #[error("client-silent")]
+    Silent,
+    #[error("too-slow")]
+    Grace,
+    #[error("connection-too-old")]
+    Old,
+}
+
+/// Says it and gives the code.
+async fn told(out: &Out, sentence: impl AsRef<str>, code: u32) -> u32 {
+    if out.say(sentence).await.is_err() {
+        tracing::debug!("a sentence was not heard");
+    }
+    code
+}
+
+/// No Nagle (44 ms an echo), dead peers found by TCP too (RFC 5482).
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    rustix::net::sockopt::set_socket_keepalive(stream, true)?;
+    rustix::net::sockopt::set_tcp_user_timeout(stream, 90_000)?;
+    Ok(())
+}
+
+fn fingerprint(key: &ssh_key::PublicKey) -> Option<Fingerprint> {
+    key.fingerprint(ssh_key::HashAlg::Sha256).to_string().parse().ok()
+}

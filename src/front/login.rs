@@ -1,0 +1,473 @@
+//! The way in: a state that each answer takes out, and only a stronger proof puts back.
+//! Absent on purpose: what happens inside. A connection that is not in has nothing to ask for.
+//!
+//! russh holds neither the order of the factors nor their binding to one user (CVE-2026-46705 in its own past): a client
+//! may call any method at any time, as anybody. So nothing here is remembered but what [`State`] holds, and a step that
+//! does not follow from it ends the login.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use russh::Disconnect;
+use russh::server::{Handle, PublicKeyOffer, VerifiedPublicKey};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Front;
+use super::limits::{Offence, Place, Source};
+use super::replies::ascii;
+use super::wire::Line;
+use crate::config::{Batch, Language};
+use crate::factor::Number;
+use crate::identity::second_factor::{Challenge, NotConfirmed, SecondFactor, Standing};
+use crate::identity::{Connection, KeyProven, Principal, Who};
+use crate::journal::{Entry, Event};
+use crate::names::{Fingerprint, Username};
+use crate::secret::Secret;
+use crate::sentences;
+
+/// How far a connection has come; its grace times hang on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The key exchange is not done.
+    Exchange,
+    /// No key is proven.
+    Key,
+    /// The second factor is open.
+    Factor,
+    /// In.
+    In,
+}
+
+/// What the client is told next.
+pub enum Answer {
+    /// No; the same in words and time for every reason.
+    No,
+    /// The key is proven; keyboard-interactive is next (RFC 4252 §5.1, partial success).
+    KeyProven,
+    /// RFC 4256 §3.2 INFO_REQUEST: a text, and a prompt where a code is to be typed.
+    Show(String, Option<String>),
+    /// In.
+    In,
+    /// Nothing more: DISCONNECT is on its way.
+    Over,
+}
+
+enum State {
+    Stranger,
+    KeyProven(KeyProven),
+    Asked(Challenge),
+    In(Who),
+    Over,
+}
+
+/// What will be written down of a connection that never got in.
+#[derive(Default)]
+pub struct Trail {
+    user: Option<Username>,
+    claimed: Option<Vec<u8>>,
+    key: Option<Fingerprint>,
+    cause: Option<String>,
+    offence: Option<Offence>,
+    written: bool,
+}
+
+/// What a connection's task and its handler both see.
+pub struct Shared {
+    /// The TCP connection.
+    pub line: Arc<Line>,
+    /// Its name and origin.
+    pub connection: Connection,
+    /// Its place.
+    pub place: Place,
+    /// How far it has come.
+    pub phase: watch::Sender<Phase>,
+    /// The way to say good-bye; set once the versions are exchanged.
+    pub handle: OnceLock<Handle>,
+    /// Who is in.
+    pub who: OnceLock<Who>,
+    /// What led to a refusal.
+    pub trail: Mutex<Trail>,
+    /// Why it was ended, if not by its client; for the journal.
+    pub ended: OnceLock<&'static str>,
+}
+
+/// Unsigned offers of registered keys that no signature followed: bad signatures look like this from here (R34).
+const UNFOLLOWED: usize = 3;
+/// Every refusal takes this long.
+const REFUSAL: Duration = Duration::from_millis(50);
+/// A client is sent an empty INFO_REQUEST this often, and so known to live.
+const ROUND: Duration = Duration::from_secs(8);
+
+/// One connection's login.
+pub struct Login {
+    front: Arc<Front>,
+    shared: Arc<Shared>,
+    factor: Arc<SecondFactor>,
+    number: Number,
+    state: State,
+    offers: usize,
+    unfollowed: usize,
+}
+
+impl Login {
+    /// A stranger's.
+    pub fn new(front: Arc<Front>, shared: Arc<Shared>) -> Self {
+        let factor = front.factor.load_full();
+        let number = factor.number();
+        Self { front, shared, factor, number, state: State::Stranger, offers: 0, unfollowed: 0 }
+    }
+
+    /// The key exchange is done, authentication begins. A number for the banner, where keys are held.
+    pub fn begin(&mut self) -> Option<String> {
+        self.shared.phase.send_replace(Phase::Key);
+        (self.front.gate.holds_keys() || self.front.people.load().values().any(|p| p.batch == Batch::HoldKey))
+            .then(|| match self.front.language {
+                Language::English => format!("Number for the confirmation: {}\r\n", self.number),
+                Language::German => format!("Zahl zur Bestaetigung: {}\r\n", self.number),
+            })
+    }
+
+    /// Who is in, if somebody is.
+    pub fn who(&self) -> Option<&Who> {
+        match &self.state {
+            State::In(who) => Some(who),
+            State::Stranger | State::KeyProven(_) | State::Asked(_) | State::Over => None,
+        }
+    }
+
+    fn source(&self) -> Source {
+        self.shared.place.source()
+    }
+
+    fn from(&self) -> SocketAddr {
+        self.shared.connection.from
+    }
+
+    /// Takes the state out; what is not put back is over.
+    fn take(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Over)
+    }
+
+    /// `none`, `password` and all that is not ours.
+    pub async fn other(&mut self, user: &str, method: &'static str) -> Answer {
+        let since = Instant::now();
+        let harmless = method == "none";
+        match self.take() {
+            State::Stranger => self.state = State::Stranger,
+            State::KeyProven(_) | State::Asked(_) | State::In(_) | State::Over => {
+                return self.over("method-out-of-order", "out of order").await;
+            }
+        }
+        if harmless {
+            return Answer::No;
+        }
+        self.note(user.parse().ok(), user, None, method, Offence::Failed);
+        alike(since).await
+    }
+
+    /// A key without, or before, its signature. Nothing is remembered of it but that it came (R1, R31, R56).
+    pub async fn offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Answer {
+        let since = Instant::now();
+        self.offers += 1;
+        self.unfollowed += 1;
+        match self.take() {
+            // A proof that was not used is given up: the client begins anew.
+            State::Stranger | State::KeyProven(_) => self.state = State::Stranger,
+            State::Asked(_) | State::In(_) | State::Over => {
+                return self.over("method-out-of-order", "out of order").await;
+            }
+        }
+        if self.offers > self.front.keeper.limits().key_probes || self.unfollowed > UNFOLLOWED {
+            return self.over("too-many-keys", "too many keys").await;
+        }
+        let fingerprint = super::fingerprint(offer.public_key);
+        let Ok(name) = user.parse::<Username>() else {
+            self.unfollowed -= 1;
+            self.note(None, user, fingerprint, "bad-name", Offence::UnknownUser);
+            return alike(since).await;
+        };
+        let keys = self.front.keys.load();
+        match keys.would_prove(&name, &offer, self.from().ip(), self.front.clock.now()) {
+            Ok(()) => {
+                self.note(Some(name), user, fingerprint, "signature", Offence::Failed);
+                Answer::In
+            }
+            Err(why) => {
+                self.unfollowed -= 1;
+                let offence = if why == crate::identity::keys::NoKey::UnknownUser {
+                    Offence::UnknownUser
+                } else {
+                    Offence::Failed
+                };
+                self.note(Some(name), user, fingerprint, &why.to_string(), offence);
+                alike(since).await
+            }
+        }
+    }
+
+    /// russh has verified the signature over this connection's session identifier.
+    pub async fn signed(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Answer {
+        let since = Instant::now();
+        self.unfollowed = 0;
+        match self.take() {
+            State::Stranger | State::KeyProven(_) => self.state = State::Stranger,
+            State::Asked(_) | State::In(_) | State::Over => {
+                return self.over("method-out-of-order", "out of order").await;
+            }
+        }
+        let Ok(name) = user.parse::<Username>() else {
+            self.note(None, user, None, "bad-name", Offence::UnknownUser);
+            return alike(since).await;
+        };
+        let now = self.front.clock.now();
+        let proven = self.front.keys.load().prove(&name, &key, self.shared.connection.clone(), now);
+        let proof = match proven {
+            Ok(proof) => proof,
+            Err(why) => {
+                self.note(
+                    Some(name),
+                    user,
+                    super::fingerprint(key.public_key),
+                    &why.to_string(),
+                    Offence::Failed,
+                );
+                return alike(since).await;
+            }
+        };
+        self.note(Some(name.clone()), user, Some(proof.key().clone()), "no-second-factor", Offence::Failed);
+        if let Some((left, reason)) = self.front.keeper.barred(self.source(), proof.key()) {
+            let text = match self.front.language {
+                Language::English => format!(
+                    "Barred from here for {} s ({reason}). Other people and addresses are not.",
+                    left.as_secs()
+                ),
+                Language::German => {
+                    format!(
+                        "Von hier noch {} s gesperrt ({reason}). Andere Personen und Adressen nicht.",
+                        left.as_secs()
+                    )
+                }
+            };
+            return self.over("barred", &text).await;
+        }
+        self.shared.phase.send_replace(Phase::Factor);
+        let held = self.front.people.load().get(&name).is_some_and(|p| p.batch == Batch::HoldKey)
+            || self.front.gate.holds_key(&name);
+        if held && self.factor.rings_a_phone() {
+            return self.hold(proof).await;
+        }
+        self.state = State::KeyProven(proof);
+        Answer::KeyProven
+    }
+
+    /// `batch = "hold-key"`: the signed request is answered when the phone has answered.
+    async fn hold(&mut self, proof: KeyProven) -> Answer {
+        let mut challenge = self.factor.begin(proof, self.number);
+        let line = self.shared.line.clone();
+        let settled = async {
+            loop {
+                match wait(challenge, ROUND).await {
+                    Standing::Open(still) => challenge = still,
+                    settled => return settled,
+                }
+            }
+        };
+        let settled = tokio::select! {
+            settled = settled => settled,
+            // Whoever asked has gone: the phone stops ringing.
+            () = line.gone() => return self.over("client-gone", "gone").await,
+        };
+        self.settle(settled).await
+    }
+
+    /// keyboard-interactive: its beginning (`None`), or the answers to the last request.
+    pub async fn interactive(&mut self, user: &str, answers: Option<Vec<Secret>>) -> Answer {
+        let since = Instant::now();
+        match (self.take(), answers) {
+            (State::KeyProven(proof), None) if proof.user().as_str() == user => {
+                // The phone begins to ring when the request is sent, not when the client has read it.
+                let challenge = self.factor.begin(proof, self.number);
+                let (text, prompt) = self.opening(&challenge);
+                self.state = State::Asked(challenge);
+                Answer::Show(text, prompt)
+            }
+            (State::Asked(challenge), Some(answers)) if proof_of(&challenge).user().as_str() == user => {
+                let standing = match challenge {
+                    Challenge::Push(push) => push.wait(ROUND).await,
+                    Challenge::Code(code) => {
+                        let typed = answers.into_iter().next().unwrap_or_else(|| Secret::new(String::new()));
+                        code.answer(&typed).await
+                    }
+                };
+                self.settle(standing).await
+            }
+            (State::Stranger, None) => {
+                self.state = State::Stranger;
+                self.note(user.parse().ok(), user, None, "keyboard-interactive-first", Offence::Failed);
+                alike(since).await
+            }
+            // Another name than the key's, an answer to nothing, a question within a question.
+            (State::Stranger | State::KeyProven(_) | State::Asked(_) | State::In(_) | State::Over, _) => {
+                self.over("method-out-of-order", "out of order").await
+            }
+        }
+    }
+
+    fn opening(&self, challenge: &Challenge) -> (String, Option<String>) {
+        let number = self.number;
+        match (challenge, self.front.language) {
+            (Challenge::Push(_), Language::English) => {
+                (format!("Confirm on your phone. The number there must be {number}.\n"), None)
+            }
+            (Challenge::Push(_), Language::German) => {
+                (format!("Bitte am Telefon bestaetigen. Dort muss die Zahl {number} stehen.\n"), None)
+            }
+            (Challenge::Code(_), Language::English) => (String::new(), Some("Code: ".into())),
+            (Challenge::Code(_), Language::German) => (String::new(), Some("Code: ".into())),
+        }
+    }
+
+    async fn settle(&mut self, standing: Standing) -> Answer {
+        match standing {
+            Standing::Open(Challenge::Push(push)) => {
+                self.state = State::Asked(Challenge::Push(push));
+                Answer::Show(String::new(), None)
+            }
+            Standing::Open(Challenge::Code(code)) => {
+                let key = code.proof().key().clone();
+                self.front.penalise(self.source(), Some(&key), Offence::Failed);
+                self.state = State::Asked(Challenge::Code(code));
+                let again = match self.front.language {
+                    Language::English => "That was not it. Code: ",
+                    Language::German => "Das war er nicht. Code: ",
+                };
+                Answer::Show(String::new(), Some(again.into()))
+            }
+            Standing::Confirmed(principal) => self.enter(principal).await,
+            Standing::Refused(proof, why) => self.refused(&proof, why).await,
+        }
+    }
+
+    async fn refused(&mut self, proof: &KeyProven, why: NotConfirmed) -> Answer {
+        let offence = match why {
+            NotConfirmed::Fraud => Offence::Fraud,
+            NotConfirmed::Denied | NotConfirmed::TimedOut => Offence::NotConfirmed,
+            // The provider's fault is not the person's.
+            NotConfirmed::Failed(_) => Offence::NoTry,
+        };
+        self.front.penalise(self.source(), Some(proof.key()), offence);
+        let text = sentences::not_confirmed(&why, self.front.language);
+        self.over(&why.to_string(), text).await
+    }
+
+    /// Both factors are proven: a place of one's own, a line in the journal, then in.
+    async fn enter(&mut self, principal: Principal) -> Answer {
+        let who = Who::new(principal);
+        if self.shared.place.proven(who.user()).is_err() {
+            let text = match self.front.language {
+                Language::English => "You have too many connections open. Close some.",
+                Language::German => "Sie haben zu viele Verbindungen offen. Schliessen Sie einige.",
+            };
+            return self.over("user-full", text).await;
+        }
+        self.front.enter(&who, &self.shared).await;
+        self.shared.phase.send_replace(Phase::In);
+        self.state = State::In(who);
+        Answer::In
+    }
+
+    /// Remembers why, for the one line that a failed login leaves.
+    fn note(
+        &self,
+        user: Option<Username>,
+        claimed: &str,
+        key: Option<Fingerprint>,
+        cause: &str,
+        offence: Offence,
+    ) {
+        let mut trail = self.shared.trail.lock().unwrap_or_else(PoisonError::into_inner);
+        trail.claimed = if user.is_none() { Some(claimed.as_bytes().to_vec()) } else { None };
+        trail.user = user;
+        trail.key = key;
+        trail.cause = Some(cause.to_owned());
+        trail.offence = Some(offence);
+    }
+
+    /// Writes the refusal down, then says good-bye with a reason: DISCONNECT 14, and no FAILURE with methods, on which
+    /// OpenSSH would begin anew and ring twice more.
+    async fn over(&mut self, cause: &str, text: &str) -> Answer {
+        self.state = State::Over;
+        let line = {
+            let mut trail = self.shared.trail.lock().unwrap_or_else(PoisonError::into_inner);
+            trail.cause = Some(cause.to_owned());
+            trail.written = true;
+            trail.line(&self.shared.connection)
+        };
+        if let Err(e) = self.front.journal.append(line).await {
+            tracing::error!("a refusal could not be journalled: {e}");
+        }
+        self.shared.goodbye(Disconnect::NoMoreAuthMethodsAvailable, ascii(text));
+        Answer::Over
+    }
+}
+
+fn proof_of(challenge: &Challenge) -> &KeyProven {
+    match challenge {
+        Challenge::Push(push) => push.proof(),
+        Challenge::Code(code) => code.proof(),
+    }
+}
+
+async fn wait(challenge: Challenge, at_most: Duration) -> Standing {
+    match challenge {
+        Challenge::Push(push) => push.wait(at_most).await,
+        Challenge::Code(code) => Standing::Open(Challenge::Code(code)),
+    }
+}
+
+/// Every refusal alike: nobody learns from the clock which check it was (R89).
+async fn alike(since: Instant) -> Answer {
+    tokio::time::sleep_until(since + REFUSAL).await;
+    Answer::No
+}
+
+impl Trail {
+    fn line(&self, connection: &Connection) -> Entry {
+        Entry {
+            session: Some(connection.session),
+            from: Some(connection.from),
+            user: self.user.clone(),
+            claimed: self.claimed.clone(),
+            key: self.key.clone(),
+            cause: self.cause.clone(),
+            ..Entry::new(Event::Refused)
+        }
+    }
+
+    /// The line for a connection that ends without a login, if somebody tried one and it is not written yet.
+    pub fn last_line(&mut self, connection: &Connection) -> Option<Entry> {
+        (self.cause.is_some() && !std::mem::replace(&mut self.written, true)).then(|| self.line(connection))
+    }
+
+    /// What the connection's end costs, and whose key it was.
+    pub fn offence(&self) -> Option<(Offence, Option<&Fingerprint>)> {
+        self.offence.map(|offence| (offence, self.key.as_ref()))
+    }
+}
+
+impl Shared {
+    /// DISCONNECT with a reason, then, a little later, the end of the TCP connection.
+    pub fn goodbye(self: &Arc<Self>, reason: Disconnect, text: String) {
+        let shared = self.clone();
+        tokio::spawn(async move {
+            if let Some(handle) = shared.handle.get() {
+                let said = handle.disconnect(reason, text, "en".into());
+                tokio::time::timeout(Duration::from_secs(1), said).await.ok();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            shared.line.cut();
+        });
+    }
+}

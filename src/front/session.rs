@@ -1,0 +1,357 @@
+//! The session channels of one connection: what was set up for each, and the task that runs in it.
+//! Absent on purpose: deciding and doing. A line goes to [`Front::serve`]; here it only gets its terminal.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use russh::server::Msg;
+use russh::{Channel, ChannelId, ChannelWriteHalf, Disconnect};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::Front;
+use super::login::Shared;
+use super::replies::Outgoing;
+use crate::commands::{Gone, Out, Sink, Terminal, exit, words};
+use crate::config::Language;
+use crate::identity::Who;
+use crate::prompt::{Keyboard, Prompt, Read, Size};
+
+/// Environment variables that one channel may set, all that are not kept included.
+const VARIABLES: usize = 64;
+/// Forwards and channels that are refused on one connection before it is ended (R66).
+const REFUSALS: usize = 1000;
+/// Refusals of that kind that are written down one by one; the client is slowed by nothing, so the rest is a number.
+const WRITTEN_REFUSALS: usize = 32;
+
+/// One session channel.
+struct Running {
+    who: Who,
+    /// There until a request has started the channel's one task.
+    idle: Option<ChannelWriteHalf<Msg>>,
+    terminal: Option<(String, Size)>,
+    language: Option<Language>,
+    variables: usize,
+    keyboard: Option<Arc<Keyboard>>,
+    interrupt: Arc<tokio::sync::Notify>,
+    task: Option<tokio::task::AbortHandle>,
+}
+
+/// All session channels of a connection. Dropped with it, and all that runs in them too.
+pub struct Sessions {
+    front: Arc<Front>,
+    shared: Arc<Shared>,
+    open: HashMap<ChannelId, Running>,
+    tasks: JoinSet<()>,
+    refusals: usize,
+}
+
+impl Sessions {
+    /// None yet.
+    pub fn new(front: Arc<Front>, shared: Arc<Shared>) -> Self {
+        Self { front, shared, open: HashMap::new(), tasks: JoinSet::new(), refusals: 0 }
+    }
+
+    /// A new session channel; `false` if there are too many.
+    pub fn open(&mut self, channel: Channel<Msg>, who: Who) -> bool {
+        while self.tasks.try_join_next().is_some() {}
+        if self.open.len() >= self.front.keeper.limits().sessions_per_connection {
+            return false;
+        }
+        let id = channel.id();
+        // The read half is dropped: input comes by the callbacks, and so nothing ever waits for a reader (rule 15).
+        let (_, half) = channel.split();
+        let running = Running {
+            who,
+            idle: Some(half),
+            terminal: None,
+            language: None,
+            variables: 0,
+            keyboard: None,
+            interrupt: Arc::default(),
+            task: None,
+        };
+        self.open.insert(id, running);
+        true
+    }
+
+    /// `pty-req`: once, and before anything runs.
+    pub fn terminal(&mut self, channel: ChannelId, term: &str, size: Size) -> bool {
+        match self.open.get_mut(&channel) {
+            Some(running) if running.idle.is_some() && running.terminal.is_none() => {
+                running.terminal = Some((term.chars().take(64).collect(), size));
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// `window-change`.
+    pub fn resize(&mut self, channel: ChannelId, size: Size) {
+        if let Some(running) = self.open.get_mut(&channel) {
+            if let Some((_, known)) = &mut running.terminal {
+                *known = size;
+            }
+            if let Some(keyboard) = &running.keyboard {
+                keyboard.resize(size);
+            }
+        }
+    }
+
+    /// `env`: `LANG` and `LC_*` choose the language of sentences; nothing else is taken (R64).
+    pub fn environment(&mut self, channel: ChannelId, name: &str, value: &str) -> bool {
+        let Some(running) = self.open.get_mut(&channel) else { return false };
+        running.variables += 1;
+        let ours = name == "LANG" || (name.starts_with("LC_") && name.len() <= 32);
+        let plain =
+            value.len() <= 64 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-@=;:/".contains(&b));
+        if !ours || !plain || running.variables > VARIABLES || running.idle.is_none() {
+            return false;
+        }
+        if ["LANG", "LC_ALL", "LC_MESSAGES"].contains(&name) && !value.is_empty() {
+            let german = value.starts_with("de");
+            // LC_ALL is stronger than LANG (POSIX.1-2017 §8.2), in whichever order they come.
+            if name != "LANG" || running.language.is_none() {
+                running.language = Some(if german { Language::German } else { Language::English });
+            }
+        }
+        true
+    }
+
+    /// `exec`.
+    pub fn exec(&mut self, channel: ChannelId, command: &[u8]) -> bool {
+        let command: Box<[u8]> = command.into();
+        self.start(channel, move |job| async move { job.front.serve(&command, &job.who, &job.out).await })
+    }
+
+    /// `subsystem`: there is none on the gateway itself (R62).
+    pub fn subsystem(&mut self, channel: ChannelId, name: &str) -> bool {
+        let asked: Box<[u8]> = format!("subsystem {name}").into_bytes().into();
+        self.start(channel, move |job| async move {
+            if job.front.gate.refuse(&job.who, "no-subsystem", &asked).await.is_err() {
+                return job.front.cannot_journal(&job.out).await;
+            }
+            let english =
+                "This gateway has no file system and no subsystems. What there is: ssh GATEWAY help";
+            let german =
+                "Dieses Gateway hat kein Dateisystem und keine Subsysteme. Was es gibt: ssh GATEWAY help";
+            super::told(&job.out, job.out.pick(english, german), exit::REFUSED).await
+        })
+    }
+
+    /// `shell`: the prompt, where there is a terminal to show it on.
+    pub fn shell(&mut self, channel: ChannelId) -> bool {
+        let Some(running) = self.open.get_mut(&channel) else { return false };
+        let Some((term, size)) = running.terminal.clone() else {
+            return self.start(channel, |job| async move {
+                let english = "There is no terminal, so there is no prompt. Give a command: ssh GATEWAY konnektor backup";
+                let german = "Ohne Terminal gibt es keine Eingabe. Nennen Sie einen Befehl: ssh GATEWAY konnektor backup";
+                if job.front.gate.refuse(&job.who, "no-terminal", b"").await.is_err() {
+                    return job.front.cannot_journal(&job.out).await;
+                }
+                super::told(&job.out, job.out.pick(english, german), exit::USAGE).await
+            });
+        };
+        let (screen, shown) = mpsc::channel(4);
+        let (prompt, keyboard) = Prompt::open(&term, size, screen.clone());
+        running.keyboard = Some(Arc::new(keyboard));
+        self.start(channel, move |job| talk(job, prompt, screen, shown))
+    }
+
+    /// Starts the channel's one task; `false` if it has had one.
+    fn start<F, Running>(&mut self, channel: ChannelId, run: F) -> bool
+    where
+        F: FnOnce(Job) -> Running + Send + 'static,
+        Running: Future<Output = u32> + Send,
+    {
+        let Some(running) = self.open.get_mut(&channel) else { return false };
+        let Some(half) = running.idle.take() else { return false };
+        let on_terminal = running.terminal.is_some();
+        let outgoing = Arc::new(Outgoing::new(half, on_terminal));
+        let language = running.language.unwrap_or(self.front.language);
+        let terminal = if on_terminal { Terminal::Screen } else { Terminal::None };
+        let job = Job {
+            front: self.front.clone(),
+            who: running.who.clone(),
+            out: Out::new(outgoing.clone(), language, terminal),
+            outgoing: outgoing.clone(),
+            keyboard: running.keyboard.clone(),
+        };
+        let interrupt = running.interrupt.clone();
+        let front = self.front.clone();
+        running.task = Some(self.tasks.spawn(async move {
+            let out = job.out.clone();
+            let work = AssertUnwindSafe(run(job)).catch_unwind();
+            let code = tokio::select! {
+                done = work => match done {
+                    Ok(code) => code,
+                    Err(_) => front.panicked(&out).await,
+                },
+                () = interrupt.notified() => super::told(&out, out.pick("Interrupted.", "Abgebrochen."), exit::FAILED).await,
+            };
+            outgoing.end(code).await;
+        }));
+        true
+    }
+
+    /// `signal`, for the channel's task.
+    pub fn interrupt(&mut self, channel: ChannelId) {
+        if let Some(running) = self.open.get(&channel) {
+            running.interrupt.notify_one();
+        }
+    }
+
+    /// Input. A prompt takes it; no command does, so it is let go.
+    pub fn typed(&mut self, channel: ChannelId, data: &[u8]) {
+        if let Some(keyboard) = self.open.get(&channel).and_then(|r| r.keyboard.as_ref()) {
+            keyboard.type_bytes(data);
+        }
+    }
+
+    /// EOF from the client.
+    pub fn input_ended(&mut self, channel: ChannelId) {
+        if let Some(keyboard) = self.open.get(&channel).and_then(|r| r.keyboard.as_ref()) {
+            keyboard.hang_up();
+        }
+    }
+
+    /// CLOSE from the client: what runs there ends.
+    pub fn closed(&mut self, channel: ChannelId) {
+        if let Some(running) = self.open.remove(&channel)
+            && let Some(task) = running.task
+        {
+            task.abort();
+        }
+    }
+
+    /// A forward or a channel that is not opened here. Written down, up to a number; then the connection ends.
+    pub fn refused_forward(&mut self, what: &str) {
+        self.refusals += 1;
+        let Some(who) = self.shared.who.get().cloned() else { return };
+        if self.refusals == REFUSALS {
+            self.shared.goodbye(Disconnect::ByApplication, "Too many refused requests.".into());
+        }
+        if self.refusals > WRITTEN_REFUSALS {
+            return;
+        }
+        while self.tasks.try_join_next().is_some() {}
+        let (front, what) = (self.front.clone(), what.as_bytes().to_vec());
+        self.tasks.spawn(async move {
+            if front.gate.refuse(&who, "forwarding-not-open", &what).await.is_err() {
+                tracing::error!("a refused forward could not be journalled");
+            }
+        });
+    }
+}
+
+/// What a channel's task works with.
+struct Job {
+    front: Arc<Front>,
+    who: Who,
+    out: Out,
+    outgoing: Arc<Outgoing>,
+    keyboard: Option<Arc<Keyboard>>,
+}
+
+/// The prompt: line by line, the same commands as by exec. All that is shown goes through one queue, in its order.
+async fn talk(
+    job: Job,
+    prompt: Prompt,
+    screen: mpsc::Sender<Bytes>,
+    mut shown: mpsc::Receiver<Bytes>,
+) -> u32 {
+    let Job { front, who, out, outgoing, keyboard } = job;
+    let out = Out::new(Arc::new(Screen(screen)), out.language, Terminal::Screen);
+    let pump = async move {
+        while let Some(bytes) = shown.recv().await {
+            if outgoing.output(bytes).await.is_err() {
+                break;
+            }
+        }
+    };
+    // Both at once, and to the end of both: the last words are shown, and a client that takes none ends the talk.
+    let (code, ()) = tokio::join!(converse(front, who, out, prompt, keyboard), pump);
+    code
+}
+
+/// A screen that the prompt and the commands share.
+struct Screen(mpsc::Sender<Bytes>);
+
+#[async_trait::async_trait]
+impl Sink for Screen {
+    async fn output(&self, data: Bytes) -> Result<(), Gone> {
+        self.0.send(data).await.map_err(|_| Gone)
+    }
+
+    async fn errors(&self, data: Bytes) -> Result<(), Gone> {
+        self.output(data).await
+    }
+}
+
+async fn converse(
+    front: Arc<Front>,
+    who: Who,
+    out: Out,
+    mut prompt: Prompt,
+    keyboard: Option<Arc<Keyboard>>,
+) -> u32 {
+    prompt.set_completions(words());
+    let greeting = match out.language {
+        Language::English => format!("{}: help shows what there is, Ctrl-D leaves.", who.user()),
+        Language::German => format!("{}: help zeigt, was es gibt; Strg-D beendet.", who.user()),
+    };
+    if out.say(greeting).await.is_err() {
+        return exit::FAILED;
+    }
+    let idle = front.keeper.limits().idle;
+    let mut last = exit::DONE;
+    loop {
+        let line = tokio::select! {
+            line = prompt.read_line("pforte> ") => line,
+            () = idle_end(idle, &out) => return exit::DONE,
+        };
+        let line = match line {
+            Read::Line(line) => line,
+            Read::Interrupted => continue,
+            Read::End => return last,
+        };
+        last = match line.trim() {
+            "" => last,
+            "exit" | "quit" | "logout" => return last,
+            command => {
+                let interrupted = async {
+                    match &keyboard {
+                        Some(keyboard)
+                            if keyboard.interrupted().wait_for(|pressed| *pressed).await.is_ok() => {}
+                        Some(_) | None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    code = front.serve(command.as_bytes(), &who, &out) => code,
+                    () = interrupted => super::told(&out, "^C", exit::FAILED).await,
+                }
+            }
+        };
+        if last == exit::CANNOT_JOURNAL {
+            return last;
+        }
+    }
+}
+
+/// Warns a minute before the end, then ends.
+async fn idle_end(idle: Duration, out: &Out) {
+    let warning = idle.min(Duration::from_secs(60));
+    tokio::time::sleep(idle - warning).await;
+    let text = out.pick(
+        "\nThis prompt ends in a minute, for nothing was typed.",
+        "\nDiese Eingabe endet in einer Minute, weil nichts getippt wurde.",
+    );
+    if out.say(text).await.is_err() {
+        return;
+    }
+    tokio::time::sleep(warning).await;
+}

@@ -1,0 +1,231 @@
+//! The one inner door: decide, then journal; the only caller of both.
+//! Absent on purpose: running anything, and SSH.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::asks::{Ask, Command, Draft, Family, Which};
+use crate::clock::Clock;
+use crate::grants::Snapshot;
+use crate::identity::Who;
+use crate::identity::second_factor::Confirmation;
+use crate::journal::started::{Started, of};
+use crate::journal::{CannotJournal, Entry, Event, Journal};
+use crate::names::{KonnektorId, KonnektorName, SiteName};
+use crate::policy::{Denied, Policy, Terms, decide};
+
+/// What the gate goes by; changed as a whole when files change.
+pub struct Rules {
+    /// Who may do what where.
+    pub policy: Policy,
+    /// The Konnektors of each site.
+    pub konnektors: BTreeMap<SiteName, BTreeSet<KonnektorName>>,
+}
+
+/// The inner door.
+pub struct Gate {
+    rules: ArcSwap<Rules>,
+    grants: ArcSwap<Snapshot>,
+    journal: Journal,
+    clock: Clock,
+}
+
+/// Why the door stays shut. The refusal is in the journal already, unless it is that it cannot be.
+#[derive(Debug)]
+pub enum Refused {
+    /// The policy says no.
+    Denied {
+        /// What was asked for.
+        family: Family,
+        /// Where.
+        site: Option<SiteName>,
+        /// Why not.
+        why: Denied,
+    },
+    /// It is not clear which Konnektor is meant.
+    Unsettled(Unsettled),
+    /// The journal cannot be written: no new work.
+    CannotJournal(CannotJournal),
+}
+
+/// Why `-i` is needed, or does not help.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unsettled {
+    /// Nothing of the kind is permitted anywhere.
+    Nowhere(Family),
+    /// More than one is; these.
+    Several(Vec<KonnektorId>),
+    /// The site has none, or none of that name; it has these.
+    NoSuch(SiteName, Vec<KonnektorName>),
+}
+
+impl Gate {
+    /// A gate that goes by `rules` until they change.
+    pub fn new(rules: Rules, journal: Journal, clock: Clock) -> Self {
+        let grants = ArcSwap::from_pointee(Snapshot::default());
+        Self { rules: ArcSwap::from_pointee(rules), grants, journal, clock }
+    }
+
+    /// From the next ask on, these rules count.
+    pub fn change(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
+    }
+
+    /// From the next ask on, this consent counts.
+    pub fn consent(&self, grants: Snapshot) {
+        self.grants.store(Arc::new(grants));
+    }
+
+    /// Opens for `ask`, or says why not. Either way it is in the journal when this returns; only then may anything happen.
+    pub async fn open<A: Ask>(
+        &self,
+        ask: A,
+        who: &Who,
+        confirmation: Option<&Confirmation>,
+    ) -> Result<Started<A>, Refused> {
+        let rules = self.rules.load_full();
+        let grants = self.grants.load_full();
+        match decide(&rules.policy, ask, who, &grants, self.clock.now(), confirmation) {
+            Ok(permit) => self.journal.start(permit, &self.clock).await.map_err(Refused::CannotJournal),
+            Err((ask, why)) => {
+                // Asked back for a confirmation is no refusal yet; the answer to it is.
+                if !matches!(why, Denied::NeedsConfirmation { .. }) {
+                    let line =
+                        Entry { site: ask.site().cloned(), target: ask.target(), ..of(who, Event::Refused) };
+                    self.refused(line, why.cause(), why.rule(), ask.as_asked()).await?;
+                }
+                Err(Refused::Denied { family: ask.family(), site: ask.site().cloned(), why })
+            }
+        }
+    }
+
+    /// Settles which Konnektor is meant. What cannot be settled is refused, and that is in the journal.
+    pub async fn settle(&self, draft: Draft, who: &Who) -> Result<Command, Refused> {
+        let rules = self.rules.load_full();
+        let Draft { verb, as_asked } = draft;
+        let family = verb.family();
+        match verb.settle(|which| self.which(&rules, which, family, who)) {
+            Ok(verb) => Ok(Command { verb, as_asked }),
+            Err(unsettled) => {
+                let cause = match &unsettled {
+                    Unsettled::Nowhere(_) => "no-rule",
+                    Unsettled::Several(_) => "several-konnektors",
+                    Unsettled::NoSuch(..) => "no-such-konnektor",
+                };
+                self.refused(of(who, Event::Refused), cause, None, &as_asked).await?;
+                Err(Refused::Unsettled(unsettled))
+            }
+        }
+    }
+
+    /// Writes down what did not even parse, or was refused for another reason before it came to the policy (R11).
+    pub async fn refuse(&self, who: &Who, cause: &str, as_asked: &[u8]) -> Result<(), Refused> {
+        self.refused(of(who, Event::Refused), cause, None, as_asked).await
+    }
+
+    async fn refused(
+        &self,
+        line: Entry,
+        cause: &str,
+        rule: Option<&str>,
+        as_asked: &[u8],
+    ) -> Result<(), Refused> {
+        let line = Entry {
+            cause: Some(cause.to_owned()),
+            rule: rule.map(ToOwned::to_owned),
+            command: Some(as_asked.to_vec()),
+            ..line
+        };
+        self.journal.append(line).await.map(|_| ()).map_err(Refused::CannotJournal)
+    }
+
+    fn which(
+        &self,
+        rules: &Rules,
+        which: Which,
+        family: Family,
+        who: &Who,
+    ) -> Result<KonnektorId, Unsettled> {
+        let permitted = rules.policy.sites_for(who, family, self.clock.now());
+        let (site, named) = match which {
+            Which::Only => {
+                let mut all = permitted.iter().flat_map(|site| {
+                    let boxes = rules.konnektors.get(site).into_iter().flatten();
+                    boxes.map(|konnektor| KonnektorId { site: site.clone(), konnektor: konnektor.clone() })
+                });
+                return match (all.next(), all.next()) {
+                    (None, _) => Err(Unsettled::Nowhere(family)),
+                    (Some(only), None) => Ok(only),
+                    (Some(first), Some(second)) => {
+                        Err(Unsettled::Several([first, second].into_iter().chain(all).collect()))
+                    }
+                };
+            }
+            Which::At(site) => (site, None),
+            Which::Exactly(id) => (id.site, Some(id.konnektor)),
+        };
+        // Of a site that is not permitted nothing is told, not even whether it is there: the policy refuses it.
+        let boxes: Vec<KonnektorName> = match rules.konnektors.get(&site) {
+            Some(boxes) if permitted.contains(&site) => boxes.iter().cloned().collect(),
+            Some(_) | None => {
+                let unknown = || "unknown".parse().map_err(|_| Unsettled::Nowhere(family));
+                return Ok(KonnektorId { konnektor: named.map_or_else(unknown, Ok)?, site });
+            }
+        };
+        match (named, boxes.as_slice()) {
+            (Some(named), _) if boxes.contains(&named) => Ok(KonnektorId { site, konnektor: named }),
+            (None, [only]) => Ok(KonnektorId { site, konnektor: only.clone() }),
+            (None, [_, _, ..]) => Err(Unsettled::Several(
+                boxes.into_iter().map(|konnektor| KonnektorId { site: site.clone(), konnektor }).collect(),
+            )),
+            (Some(_) | None, _) => Err(Unsettled::NoSuch(site, boxes)),
+        }
+    }
+
+    /// The sites where this person may do something of `family`.
+    pub fn sites_for(&self, who: &Who, family: Family) -> Vec<SiteName> {
+        self.rules.load().policy.sites_for(who, family, self.clock.now())
+    }
+
+    /// Why would, or would not, this person be let?
+    pub fn explain(&self, who: &Who, family: Family, site: &SiteName) -> Result<Terms, Denied> {
+        self.rules.load().policy.explain(who, family, site, &self.grants.load(), self.clock.now())
+    }
+
+    /// Is any user's signed key request to be held?
+    pub fn holds_keys(&self) -> bool {
+        self.rules.load().policy.holds_keys()
+    }
+
+    /// Is this user's signed key request to be held until the phone answers?
+    pub fn holds_key(&self, user: &crate::names::Username) -> bool {
+        self.rules.load().policy.holds_key(user)
+    }
+}
+
+impl Denied {
+    /// For the journal.
+    pub fn cause(&self) -> &'static str {
+        use crate::policy::Condition;
+        match self {
+            Denied::NoRule => "no-rule",
+            Denied::NotNow { condition: Condition::Until, .. } => "rule-ended",
+            Denied::NotNow { condition: Condition::From, .. } => "rule-source",
+            Denied::NotNow { condition: Condition::Hours(_), .. } => "rule-hours",
+            Denied::NoConsent { .. } => "no-consent",
+            Denied::NeedsConfirmation { .. } => "not-confirmed",
+        }
+    }
+
+    /// The rule that was nearest.
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Denied::NoRule => None,
+            Denied::NotNow { rule, .. } | Denied::NoConsent { rule } | Denied::NeedsConfirmation { rule } => {
+                Some(rule)
+            }
+        }
+    }
+}

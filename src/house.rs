@@ -1,0 +1,373 @@
+//! Builds the house out of its files, keeps it in step with them, and takes it down in order.
+//! Absent on purpose: any decision. Parts are built here and handed down.
+
+mod pins;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
+use russh::keys::PrivateKey;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::commands::{Known, Konnektors, Works};
+use crate::config::{Config, FactorSettings, Folder, KonnektorBox, Problems, Product, Site};
+use crate::factor::Provider;
+use crate::factor::exec::{Exec, ExecConfig};
+use crate::factor::totp::{StorageError, Totp, UsedSteps};
+use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
+use crate::front::{Doorkeeper, Front, Registry, Strangers, configuration};
+use crate::gate::{Gate, Rules};
+use crate::identity::keys::KeyBook;
+use crate::identity::second_factor::SecondFactor;
+use crate::journal::{Entry, Event, Journal, Options};
+use crate::konnektor::{self, Profile, Spec, Timeouts};
+use crate::names::{KonnektorId, KonnektorName, SiteName, Username};
+use crate::policy::{self, Policy};
+use crate::random::Random;
+use crate::state::State;
+use crate::vault::{self, Vault};
+
+/// Everything that stands in files, checked.
+pub struct Loaded {
+    /// `policy/gateway.toml` and `policy/sites/`.
+    pub config: Config,
+    /// `keys/`.
+    pub keys: KeyBook,
+    /// `policy/rules.toml`.
+    pub policy: Policy,
+}
+
+/// Reads all of it. On failure: every problem of every file.
+pub fn load(dir: &Path) -> Result<Loaded, Problems> {
+    let folder = Folder::new(dir);
+    let mut problems = Problems::default();
+    let config = Config::load(&folder, &mut problems);
+    let keys = KeyBook::load(&folder, &mut problems);
+    let policy = config.as_ref().map(|config| policy::parse::load(&folder, config, &mut problems));
+    match (config, policy) {
+        (Some(config), Some(policy)) if problems.0.is_empty() => Ok(Loaded { config, keys, policy }),
+        _ => Err(problems),
+    }
+}
+
+/// A running gateway.
+pub struct House {
+    front: Arc<Front>,
+    dir: PathBuf,
+    addresses: Vec<SocketAddr>,
+    journal: Journal,
+    state: State,
+    stop: CancellationToken,
+    doors: Vec<JoinHandle<()>>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
+impl House {
+    /// Opens the storage, binds the listeners, lets people in. Nothing is bound if anything is wrong.
+    pub async fn open(dir: &Path, loaded: Loaded, clock: Clock, random: Random) -> anyhow::Result<Self> {
+        choose_tls_provider();
+        let Loaded { config, keys, policy } = loaded;
+        let gateway = &config.gateway;
+        let storage = &gateway.storage;
+        let host_key = private_key(&dir.join(&storage.host_key), "host key")?;
+        let journal_key = private_key(&dir.join(&storage.journal_key), "journal key")?;
+        let identities =
+            vault::read_identities(&dir.join(&storage.vault_identity)).context("the vault's key file")?;
+        let mut recipients: Vec<age::x25519::Recipient> =
+            identities.iter().map(age::x25519::Identity::to_public).collect();
+        for recipient in &gateway.recipients {
+            recipients.push(recipient.parse().map_err(|e| anyhow::anyhow!("recipient {recipient}: {e}"))?);
+        }
+        let vault_url = format!("file:{}", storage.vault.display());
+        let vault = Vault::open(&vault_url, dir, recipients, identities).context("the vault")?;
+        let state_url = format!("sqlite:{}", dir.join(&storage.state).display());
+        let state = State::open(&state_url, clock.clone()).await?;
+        let journal =
+            Journal::open(&dir.join(&storage.journal), journal_key, clock.clone(), Options::default())
+                .await?;
+
+        let mut helpers = Vec::new();
+        let provider =
+            provider(&gateway.factor, gateway.factor_timeout, &state, &clock, &mut helpers).await?;
+        let factor = SecondFactor::new(provider, gateway.factor_timeout, clock.clone(), random.clone());
+        let people = gateway.users.clone();
+        let keeper = Doorkeeper::new(gateway.limits.clone(), clock.clone());
+        for penalty in state.penalties(clock.now()).await? {
+            keeper.remember(&penalty.source, &penalty.key, penalty.until);
+        }
+        let mut listeners = Vec::new();
+        for address in &gateway.listen {
+            listeners.push(TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?);
+        }
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let language = gateway.language;
+        let (rules, known) = rules(policy, &config.sites)?;
+        let gate = Arc::new(Gate::new(rules, journal.clone(), clock.clone()));
+        let pins = Arc::new(pins::LearnedPins::new(state.clone(), journal.clone()));
+        let konnektors =
+            Konnektors { known: ArcSwap::from_pointee(known), vault, pins, profile: Profile::kocobox()? };
+        let works = Arc::new(Works { gate: gate.clone(), konnektors, clock: clock.clone() });
+        let front = Arc::new(Front {
+            keys: ArcSwap::from_pointee(keys),
+            people: ArcSwap::from_pointee(people),
+            factor: ArcSwap::from_pointee(factor),
+            gate,
+            works,
+            journal: journal.clone(),
+            keeper,
+            registry: Registry::default(),
+            clock,
+            random,
+            language,
+            state: state.clone(),
+            strangers: Strangers::default(),
+            panics: 0.into(),
+            proxies: gateway.proxies.clone(),
+        });
+        let ssh = configuration(host_key);
+        let stop = CancellationToken::new();
+        let doors = listeners
+            .into_iter()
+            .map(|l| tokio::spawn(front.clone().listen(l, ssh.clone(), stop.clone())))
+            .collect();
+        let house = Self { front, dir: dir.to_owned(), addresses, journal, state, stop, doors, helpers };
+        house.loaded("the configuration was loaded").await;
+        Ok(house)
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The door, for tests that count.
+    pub fn front(&self) -> &Arc<Front> {
+        &self.front
+    }
+
+    async fn loaded(&self, what: &str) {
+        let line = Entry {
+            target: Some("configuration".into()),
+            cause: Some(what.into()),
+            ..Entry::new(Event::Loaded)
+        };
+        if let Err(e) = self.journal.append(line).await {
+            tracing::error!("a change of the configuration could not be journalled: {e}");
+        }
+    }
+
+    /// Reads all files again. A bad change is journalled and the old state stays.
+    /// Listeners, storage, the second factor and limits change at the next start only.
+    pub async fn reload(&self) -> Result<(), Problems> {
+        let dir = self.dir.clone();
+        let read = tokio::task::spawn_blocking(move || load(&dir)).await;
+        let loaded = match read {
+            Ok(loaded) => loaded,
+            Err(e) => {
+                tracing::error!("reload: {e}");
+                return Ok(());
+            }
+        };
+        let changed = loaded.and_then(|loaded| {
+            let Loaded { config, keys, policy } = loaded;
+            let (rules, known) = rules(policy, &config.sites).map_err(|e| {
+                let mut problems = Problems::default();
+                problems.add(crate::config::Place::file(Path::new("policy/sites")), format!("{e:#}"));
+                problems
+            })?;
+            Ok((rules, known, keys, config))
+        });
+        match changed {
+            Ok((rules, known, keys, config)) => {
+                self.front.keys.store(Arc::new(keys));
+                self.front.people.store(Arc::new(config.gateway.users));
+                self.front.works.konnektors.known.store(Arc::new(known));
+                self.front.gate.change(rules);
+                self.front.recheck();
+                self.loaded("the configuration was loaded again").await;
+                Ok(())
+            }
+            Err(problems) => {
+                let first = problems.0.first().map(ToString::to_string).unwrap_or_default();
+                self.loaded(&format!("a change was refused, the old configuration stays: {first}")).await;
+                Err(problems)
+            }
+        }
+    }
+
+    /// Runs until `until` is over, following changes of the files, then closes in order.
+    pub async fn run(mut self, until: impl Future<Output = ()>) {
+        let mut changes = watch::changes(&self.dir);
+        tokio::pin!(until);
+        let mut second = tokio::time::interval(std::time::Duration::from_millis(500));
+        second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = &mut until => break,
+                () = changes.next() => {
+                    if let Err(problems) = self.reload().await {
+                        tracing::error!("the change is refused, the old configuration stays:\n{problems}");
+                    }
+                }
+                _ = second.tick() => self.front.recheck(),
+            }
+        }
+        self.close().await;
+    }
+
+    /// Lets nobody in any more, ends who is in, signs the journal's head.
+    pub async fn close(&mut self) {
+        self.stop.cancel();
+        for door in self.doors.drain(..) {
+            if let Err(e) = door.await {
+                tracing::error!("a door: {e}");
+            }
+        }
+        for helper in self.helpers.drain(..) {
+            helper.abort();
+        }
+        if let Err(e) = self.state.flush().await {
+            tracing::warn!("state: {e}");
+        }
+        if let Err(e) = self.journal.close().await {
+            tracing::error!("journal: {e}");
+        }
+    }
+}
+
+/// One TLS library for the whole process: aws-lc-rs.
+pub fn choose_tls_provider() {
+    // A second call finds it chosen already.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+}
+
+/// An Ed25519 private key that nobody else can read.
+pub fn private_key(path: &Path, what: &str) -> anyhow::Result<PrivateKey> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path)
+        .with_context(|| format!("{what} {}: run pforte init, or copy it there", path.display()))?;
+    if meta.mode() & 0o077 != 0 {
+        bail!("{what} {}: others can read it: chmod 600", path.display());
+    }
+    let key = PrivateKey::read_openssh_file(path).with_context(|| format!("{what} {}", path.display()))?;
+    if key.algorithm() != ssh_key::Algorithm::Ed25519 {
+        // No RSA private operation happens in this process (RUSTSEC-2023-0071).
+        bail!("{what} {}: must be ssh-ed25519", path.display());
+    }
+    Ok(key)
+}
+
+type Boxes = BTreeMap<KonnektorId, Known>;
+
+fn rules(policy: Policy, sites: &BTreeMap<SiteName, Site>) -> anyhow::Result<(Rules, Boxes)> {
+    let mut known = BTreeMap::new();
+    let mut konnektors: BTreeMap<SiteName, BTreeSet<KonnektorName>> = BTreeMap::new();
+    for site in sites.values() {
+        let recipients =
+            site.recipients.iter().map(|r| r.parse().map_err(|e| anyhow::anyhow!("{}: {e}", site.name)));
+        let recipients: Vec<age::x25519::Recipient> = recipients.collect::<Result<_, _>>()?;
+        for (name, konnektor) in &site.konnektors {
+            let id = KonnektorId { site: site.name.clone(), konnektor: name.clone() };
+            konnektors.entry(site.name.clone()).or_default().insert(name.clone());
+            known.insert(id.clone(), Known { spec: spec(id, konnektor)?, recipients: recipients.clone() });
+        }
+    }
+    Ok((Rules { policy, konnektors }, known))
+}
+
+fn spec(id: KonnektorId, konnektor: &KonnektorBox) -> anyhow::Result<Spec> {
+    let certificate = match &konnektor.certificate {
+        Some(hex) => Some(format!("sha256:{hex}").parse()?),
+        None => None,
+    };
+    Ok(Spec {
+        id,
+        product: match konnektor.product {
+            Product::Kocobox => konnektor::Product::Kocobox,
+            Product::Secunet => konnektor::Product::Secunet,
+            Product::Rise => konnektor::Product::Rise,
+            Product::Auto => konnektor::Product::Auto,
+        },
+        address: konnektor.address.clone(),
+        sds_address: konnektor.sds.clone(),
+        certificate,
+        user: konnektor.user.clone(),
+        password: konnektor.password.clone(),
+        parallel: konnektor.parallel,
+        timeouts: Timeouts::default(),
+    })
+}
+
+/// Used TOTP steps, kept in the state.
+struct KeptSteps(State);
+
+#[async_trait::async_trait]
+impl UsedSteps for KeptSteps {
+    async fn use_step(&self, user: &Username, step: u64) -> Result<bool, StorageError> {
+        self.0.use_totp_step(user, step).await.map_err(|e| StorageError(e.to_string()))
+    }
+}
+
+async fn provider(
+    settings: &FactorSettings,
+    timeout: std::time::Duration,
+    state: &State,
+    clock: &Clock,
+    helpers: &mut Vec<JoinHandle<()>>,
+) -> anyhow::Result<Provider> {
+    Ok(match settings {
+        FactorSettings::Totp(folder) => {
+            Provider::Code(Arc::new(Totp::new(folder.clone(), Arc::new(KeptSteps(state.clone())))))
+        }
+        FactorSettings::Exec(exec) => {
+            let config =
+                ExecConfig { timeout, at_once: exec.at_once, ..ExecConfig::new(exec.command.clone()) };
+            Provider::Push(Arc::new(Exec::new(config, clock.clone())?))
+        }
+        FactorSettings::Webhook(hook) => {
+            let mut config = WebhookConfig::new(hook.url.parse()?, hook.secret.clone());
+            config.timeout = timeout;
+            config.verify_replies = hook.verify_replies;
+            config.status_url = hook.status_url.as_deref().map(str::parse).transpose()?;
+            if let Some(ca) = &hook.ca {
+                config.ca_pem = Some(tokio::fs::read(ca).await.with_context(|| format!("{}", ca.display()))?);
+            }
+            if let (Some(listen), Some(url)) = (hook.callback_listen, &hook.callback_url) {
+                let callbacks = Callbacks::new(url.parse()?, &hook.secret, clock.clone());
+                let listener =
+                    TcpListener::bind(listen).await.with_context(|| format!("callback_listen {listen}"))?;
+                config.callbacks = Some(callbacks.clone());
+                helpers.push(tokio::spawn(async move {
+                    if let Err(e) = callbacks.serve(listener).await {
+                        tracing::error!("callbacks: {e}");
+                    }
+                }));
+            }
+            Provider::Push(Arc::new(Webhook::new(config, clock.clone())?))
+        }
+    })
+}
+
+/// Returns at SIGINT or SIGTERM.
+pub async fn told_to_stop() {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate => {}
+    }
+}

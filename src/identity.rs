@@ -1,0 +1,116 @@
+//! Who is there: a stranger until a key was proven, nobody to the inner doors until the phone said yes.
+//! Absent on purpose: what they may do. A [`Principal`] opens nothing by itself.
+
+pub mod keys;
+pub mod second_factor;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::names::{Fingerprint, Firm, SessionId, SiteName, Username};
+
+/// The connection a proof was given on. A proof is worth nothing on another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Its name in the journal.
+    pub session: SessionId,
+    /// Where it comes from.
+    pub from: SocketAddr,
+}
+
+/// This person signed this connection's session identifier with a registered key (RFC 4252 §7).
+/// Made by [`keys::KeyBook::prove`] alone, out of what russh makes alone after it verified the signature.
+pub struct KeyProven {
+    user: Username,
+    key: Fingerprint,
+    connection: Connection,
+}
+
+impl KeyProven {
+    /// The person.
+    pub fn user(&self) -> &Username {
+        &self.user
+    }
+
+    /// The key that signed.
+    pub fn key(&self) -> &Fingerprint {
+        &self.key
+    }
+
+    /// The connection it signed.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// A person of whom both factors are proven, on one connection.
+/// Made by [`second_factor::SecondFactor`] alone, out of a [`KeyProven`].
+#[derive(Debug)]
+pub struct Principal {
+    user: Username,
+    firm: Firm,
+    key: Fingerprint,
+    connection: Connection,
+    factor: &'static str,
+    since: Timestamp,
+}
+
+impl Principal {
+    /// The person.
+    pub fn user(&self) -> &Username {
+        &self.user
+    }
+
+    /// Their firm.
+    pub fn firm(&self) -> &Firm {
+        &self.firm
+    }
+
+    /// The key they came with.
+    pub fn key(&self) -> &Fingerprint {
+        &self.key
+    }
+
+    /// Where from, as which session.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The address they came from.
+    pub fn source(&self) -> IpAddr {
+        self.connection.from.ip().to_canonical()
+    }
+
+    /// The provider that said yes: `webhook`, `exec`, `totp`.
+    pub fn factor(&self) -> &'static str {
+        self.factor
+    }
+
+    /// When it said so.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+}
+
+/// Shared by all that runs on one connection.
+pub type Who = Arc<Principal>;
+
+/// A site's machine: it can open its link and nothing else. Made by [`keys::KeyBook::prove_machine`] alone.
+pub struct Machine {
+    site: SiteName,
+    key: Fingerprint,
+}
+
+impl Machine {
+    /// The site whose machine it is.
+    pub fn site(&self) -> &SiteName {
+        &self.site
+    }
+
+    /// The key it signed with.
+    pub fn key(&self) -> &Fingerprint {
+        &self.key
+    }
+}

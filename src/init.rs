@@ -1,0 +1,120 @@
+//! `pforte init DIR`: a configuration to start from, with the gateway's own keys made.
+//! Absent on purpose: overwriting. What is there already stays as it is, and ends the work.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use russh::keys::PrivateKey;
+use ssh_key::LineEnding;
+
+use crate::random::Random;
+use crate::vault;
+
+/// The shipped `policy/gateway.toml`.
+pub const GATEWAY: &str = include_str!("../policy/gateway.toml");
+/// The shipped `policy/rules.toml`.
+pub const RULES: &str = include_str!("../policy/rules.toml");
+/// The shipped `policy/sites/praxis-mueller.toml`.
+pub const SITE: &str = include_str!("../policy/sites/praxis-mueller.toml");
+
+/// What a configuration begins with.
+pub struct Start {
+    /// `policy/gateway.toml`
+    pub gateway: String,
+    /// `policy/rules.toml`
+    pub rules: String,
+    /// `policy/sites/praxis-mueller.toml`
+    pub site: String,
+    /// The password of the site's Konnektor.
+    pub konnektor_password: String,
+    /// The HMAC key of the webhook.
+    pub webhook_secret: String,
+}
+
+impl Start {
+    /// The shipped example, with a webhook secret of its own and no Konnektor password yet.
+    pub fn example(random: &Random) -> Self {
+        Self {
+            gateway: GATEWAY.into(),
+            rules: RULES.into(),
+            site: SITE.into(),
+            konnektor_password: "replace-me".into(),
+            webhook_secret: format!("{:032x}{:032x}", random.draw(), random.draw()),
+        }
+    }
+
+    /// Writes it below `dir`, which may exist but holds none of it yet, and makes the keys.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        for folder in [
+            "policy",
+            "policy/sites",
+            "keys",
+            "keys/sites",
+            "secrets",
+            "secrets/totp",
+            "state",
+            "state/journal",
+        ] {
+            let private = !(folder.starts_with("policy") || folder.starts_with("keys"));
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(if private { 0o700 } else { 0o755 })
+                .create(dir.join(folder))
+                .with_context(|| format!("make {}", dir.join(folder).display()))?;
+        }
+        write_new(&dir.join("policy/gateway.toml"), self.gateway.as_bytes(), 0o644)?;
+        write_new(&dir.join("policy/rules.toml"), self.rules.as_bytes(), 0o644)?;
+        write_new(&dir.join("policy/sites/praxis-mueller.toml"), self.site.as_bytes(), 0o644)?;
+        write_new(&dir.join("secrets/webhook"), format!("{}\n", self.webhook_secret).as_bytes(), 0o600)?;
+        write_new(
+            &dir.join("secrets/praxis-mueller"),
+            format!("{}\n", self.konnektor_password).as_bytes(),
+            0o600,
+        )?;
+        make_key(&dir.join("state/host_ed25519"), "pforte host key")?;
+        make_key(&dir.join("state/journal_ed25519"), "pforte-journal")?;
+        vault::generate_identity(&dir.join("state/vault.agekey")).context("state/vault.agekey")?;
+        Ok(())
+    }
+}
+
+/// Writes a file that must not be there yet.
+pub fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .with_context(|| format!("{}: not written", path.display()))?;
+    file.write_all(content).and_then(|()| file.sync_all()).with_context(|| format!("{}", path.display()))
+}
+
+/// Makes an Ed25519 key pair: `path` for its owner alone, `path.pub` for everybody.
+pub fn make_key(path: &Path, comment: &str) -> Result<PrivateKey> {
+    let mut key = PrivateKey::random(&mut rand::rng(), ssh_key::Algorithm::Ed25519).context("make a key")?;
+    key.set_comment(comment);
+    write_new(path, key.to_openssh(LineEnding::LF)?.as_bytes(), 0o600)?;
+    let mut public = PathBuf::from(path);
+    public.as_mut_os_string().push(".pub");
+    write_new(&public, format!("{}\n", key.public_key().to_openssh()?).as_bytes(), 0o644)?;
+    Ok(key)
+}
+
+/// The command: writes the example, and says what to do next.
+pub fn run(dir: &Path, random: &Random) -> Result<String> {
+    if dir.join("policy").exists() {
+        bail!("{} holds a policy already; nothing was written", dir.display());
+    }
+    Start::example(random).write(dir)?;
+    let dir = dir.display();
+    Ok(format!(
+        "A configuration stands in {dir}. Next:\n\
+         1. {dir}/policy/sites/praxis-mueller.toml: your customer, their Konnektor's address; its password into {dir}/secrets/praxis-mueller\n\
+         2. {dir}/keys/FIRM-GIVEN.FAMILY.pub: a technician's public key (ssh-ed25519, or RSA of 4096 bits)\n\
+         3. {dir}/policy/gateway.toml: where to listen, and which second factor\n\
+         Then: pforte check --config {dir}, and: pforte serve --config {dir}\n"
+    ))
+}

@@ -1,0 +1,134 @@
+//! [`Permit`] → [`Started`]: the line is on disk, now it may run. No line, no action.
+//! Absent on purpose: deciding. A permit is taken as it is.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{CannotJournal, Entry, Event, Journal};
+use crate::asks::Ask;
+use crate::clock::Clock;
+use crate::identity::Who;
+use crate::policy::Permit;
+
+/// Permitted, and its `started` line is durable. What runs asks for this and for nothing less.
+/// Dropped without [`Started::finish`], it writes a `finished` line that says so.
+pub struct Started<A: Ask> {
+    ask: A,
+    end: End,
+}
+
+/// What is needed to write the last line.
+struct End {
+    who: Who,
+    rule: Arc<str>,
+    journal: Journal,
+    clock: Clock,
+    began: Timestamp,
+    line: Option<Entry>,
+}
+
+/// How work ended.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The exit code that the client gets.
+    pub exit: u32,
+    /// Bytes that came from the client.
+    pub bytes_in: u64,
+    /// Bytes that went to the client.
+    pub bytes_out: u64,
+    /// Why it failed, for the journal; free of secrets.
+    pub cause: Option<String>,
+}
+
+impl Journal {
+    /// Writes the `started` line and waits until it is durable.
+    pub async fn start<A: Ask>(&self, permit: Permit<A>, clock: &Clock) -> Result<Started<A>, CannotJournal> {
+        let (ask, who, rule) = permit.into_parts();
+        let line = Entry {
+            site: ask.site().cloned(),
+            target: ask.target(),
+            rule: Some(rule.to_string()),
+            command: Some(ask.as_asked().to_vec()),
+            ..of(&who, Event::Started)
+        };
+        self.append(line.clone()).await?;
+        let line = Some(Entry { event: Event::Finished, ..line });
+        let end = End { who, rule, journal: self.clone(), clock: clock.clone(), began: clock.now(), line };
+        Ok(Started { ask, end })
+    }
+}
+
+/// A line about somebody who is logged in.
+pub fn of(who: &Who, event: Event) -> Entry {
+    Entry {
+        session: Some(who.connection().session),
+        user: Some(who.user().clone()),
+        firm: Some(who.firm().clone()),
+        key: Some(who.key().clone()),
+        from: Some(who.connection().from),
+        factor: Some(who.factor().to_owned()),
+        ..Entry::new(event)
+    }
+}
+
+impl<A: Ask> Started<A> {
+    /// What was permitted.
+    pub fn ask(&self) -> &A {
+        &self.ask
+    }
+
+    /// To whom.
+    pub fn who(&self) -> &Who {
+        &self.end.who
+    }
+
+    /// By which rule.
+    pub fn rule(&self) -> &str {
+        &self.end.rule
+    }
+
+    /// When it began.
+    pub fn began(&self) -> Timestamp {
+        self.end.began
+    }
+
+    /// Writes the `finished` line and waits until it is durable.
+    pub async fn finish(mut self, outcome: Outcome) -> Result<(), CannotJournal> {
+        match self.end.last_line(outcome) {
+            Some(line) => self.end.journal.append(line).await.map(|_| ()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl End {
+    fn last_line(&mut self, outcome: Outcome) -> Option<Entry> {
+        let line = self.line.take()?;
+        let took = self.clock.now().duration_since(self.began).as_millis();
+        Some(Entry {
+            exit: Some(outcome.exit),
+            bytes_in: Some(outcome.bytes_in),
+            bytes_out: Some(outcome.bytes_out),
+            duration_ms: Some(u64::try_from(took).unwrap_or_default()),
+            cause: outcome.cause,
+            ..line
+        })
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let cause = Some("abandoned".to_owned());
+        if let Some(line) = self.last_line(Outcome { exit: 1, cause, ..Outcome::default() })
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let journal = self.journal.clone();
+            runtime.spawn(async move {
+                if let Err(e) = journal.append(line).await {
+                    tracing::error!("a finished line could not be written: {e}");
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What people read when something is refused: one line that says what, why, and who can change it. English and German.
+//! Absent on purpose: the cause for the journal, which is another text, and secrets, which have no text.
+
+use crate::asks::Family;
+use crate::config::Language::{self, English, German};
+use crate::gate::{Refused, Unsettled};
+use crate::identity::second_factor::NotConfirmed;
+use crate::names::SiteName;
+use crate::policy::{Condition, Denied, Terms};
+
+fn place(site: Option<&SiteName>, language: Language) -> String {
+    match (site, language) {
+        (None, _) => String::new(),
+        (Some(site), English) => format!(" at {site}"),
+        (Some(site), German) => format!(" bei {site}"),
+    }
+}
+
+/// Why the policy says no.
+pub fn denied(why: &Denied, family: Family, site: Option<&SiteName>, language: Language) -> String {
+    let what = family.as_str();
+    let at = place(site, language);
+    match (why, language) {
+        (Denied::NoRule, English) if family == Family::Oneself => {
+            "No rule names you, so nothing is open to you. The operator of this gateway can write one.".into()
+        }
+        (Denied::NoRule, German) if family == Family::Oneself => {
+            "Keine Regel nennt Sie, also ist Ihnen nichts erlaubt. Der Betreiber dieses Gateways kann eine schreiben.".into()
+        }
+        (Denied::NoRule, English) => {
+            format!("No rule lets you do \"{what}\"{at}. The operator of this gateway can write one.")
+        }
+        (Denied::NoRule, German) => {
+            format!("Keine Regel erlaubt Ihnen „{what}“{at}. Der Betreiber dieses Gateways kann eine schreiben.")
+        }
+        (Denied::NotNow { rule, condition }, language) => not_now(rule, condition, what, &at, language),
+        (Denied::NoConsent { rule }, English) => format!(
+            "The customer has not switched maintenance on{at}, and {rule} asks for that. Only the customer can."
+        ),
+        (Denied::NoConsent { rule }, German) => format!(
+            "Der Kunde hat die Wartung{at} nicht eingeschaltet, und {rule} verlangt das. Das kann nur der Kunde."
+        ),
+        (Denied::NeedsConfirmation { rule }, English) => {
+            format!("\"{what}\"{at} asks for a confirmation of its own ({rule}).")
+        }
+        (Denied::NeedsConfirmation { rule }, German) => {
+            format!("„{what}“{at} verlangt eine eigene Bestätigung ({rule}).")
+        }
+    }
+}
+
+fn not_now(rule: &str, condition: &Condition, what: &str, at: &str, language: Language) -> String {
+    match (condition, language) {
+        (Condition::Until, English) => {
+            format!(
+                "{rule} let you do \"{what}\"{at}, but it has ended. The operator of this gateway can renew it."
+            )
+        }
+        (Condition::Until, German) => {
+            format!(
+                "{rule} erlaubte Ihnen „{what}“{at}, ist aber abgelaufen. Der Betreiber dieses Gateways kann sie verlängern."
+            )
+        }
+        (Condition::From, English) => {
+            format!(
+                "{rule} lets you do \"{what}\"{at}, but not from your address. The operator of this gateway can add it."
+            )
+        }
+        (Condition::From, German) => {
+            format!(
+                "{rule} erlaubt Ihnen „{what}“{at}, aber nicht von Ihrer Adresse. Der Betreiber dieses Gateways kann sie eintragen."
+            )
+        }
+        (Condition::Hours(hours), English) => {
+            format!(
+                "{rule} lets you do \"{what}\"{at} within {hours} only. Come back then, or ask the operator of this gateway."
+            )
+        }
+        (Condition::Hours(hours), German) => {
+            format!(
+                "{rule} erlaubt Ihnen „{what}“{at} nur {hours}. Versuchen Sie es dann, oder fragen Sie den Betreiber."
+            )
+        }
+    }
+}
+
+/// On which terms the policy says yes.
+pub fn allowed(terms: &Terms, _family: Family, language: Language) -> String {
+    let Terms { rule, needs_consent, confirm } = terms;
+    match language {
+        English => {
+            let consent = if *needs_consent { ", the customer consents" } else { "" };
+            let confirm = if *confirm { ", with a confirmation each time" } else { "" };
+            format!("yes, by {rule}{consent}{confirm}")
+        }
+        German => {
+            let consent = if *needs_consent { ", der Kunde stimmt zu" } else { "" };
+            let confirm = if *confirm { ", mit einer Bestätigung jedes Mal" } else { "" };
+            format!("ja, durch {rule}{consent}{confirm}")
+        }
+    }
+}
+
+/// Why the second factor was not given.
+pub fn not_confirmed(why: &NotConfirmed, language: Language) -> &'static str {
+    match (why, language) {
+        (NotConfirmed::Denied, English) => {
+            "Not confirmed: it was denied on the phone, or the code was wrong."
+        }
+        (NotConfirmed::Denied, German) => "Nicht bestätigt: am Telefon abgelehnt, oder der Code war falsch.",
+        (NotConfirmed::Fraud, English) => {
+            "Not confirmed: it was reported as not yours. The operator of this gateway is told."
+        }
+        (NotConfirmed::Fraud, German) => {
+            "Nicht bestätigt: als fremd gemeldet. Der Betreiber dieses Gateways erfährt davon."
+        }
+        (NotConfirmed::TimedOut, English) => "Not confirmed: nobody answered on the phone in time.",
+        (NotConfirmed::TimedOut, German) => "Nicht bestätigt: am Telefon kam rechtzeitig keine Antwort.",
+        (NotConfirmed::Failed(_), English) => {
+            "Not confirmed: the phone service does not answer. Try later, or tell the operator of this gateway."
+        }
+        (NotConfirmed::Failed(_), German) => {
+            "Nicht bestätigt: der Telefondienst antwortet nicht. Versuchen Sie es später, oder sagen Sie es dem Betreiber."
+        }
+    }
+}
+
+/// Why the inner door stays shut.
+pub fn refused(refused: &Refused, language: Language) -> String {
+    match refused {
+        Refused::Denied { family, site, why } => denied(why, *family, site.as_ref(), language),
+        Refused::Unsettled(unsettled) => self::unsettled(unsettled, language),
+        Refused::CannotJournal(_) => cannot_journal(language).into(),
+    }
+}
+
+/// The journal cannot be written.
+pub fn cannot_journal(language: Language) -> &'static str {
+    match language {
+        English => {
+            "The journal cannot be written, so nothing was done. Tell the operator of this gateway: the disk may be full."
+        }
+        German => {
+            "Das Protokoll kann nicht geschrieben werden, darum wurde nichts getan. Sagen Sie es dem Betreiber: vielleicht ist die Platte voll."
+        }
+    }
+}
+
+fn unsettled(unsettled: &Unsettled, language: Language) -> String {
+    match (unsettled, language) {
+        (Unsettled::Nowhere(family), English) => {
+            format!(
+                "No rule lets you do \"{}\" at any Konnektor. The operator of this gateway can write one.",
+                family.as_str()
+            )
+        }
+        (Unsettled::Nowhere(family), German) => format!(
+            "Keine Regel erlaubt Ihnen „{}“ an irgendeinem Konnektor. Der Betreiber dieses Gateways kann eine schreiben.",
+            family.as_str()
+        ),
+        (Unsettled::Several(boxes), language) => {
+            let list = boxes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            match language {
+                English => format!("Which one? Say -i with one of: {list}"),
+                German => format!("Welcher? Nennen Sie mit -i einen von: {list}"),
+            }
+        }
+        (Unsettled::NoSuch(site, boxes), language) => {
+            let list = boxes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            match (language, boxes.is_empty()) {
+                (English, true) => format!("{site} has no Konnektor. The operator can add one to its file."),
+                (German, true) => {
+                    format!("{site} hat keinen Konnektor. Der Betreiber kann einen in die Datei eintragen.")
+                }
+                (English, false) => format!("{site} has no Konnektor of that name, but: {list}"),
+                (German, false) => format!("{site} hat keinen Konnektor dieses Namens, aber: {list}"),
+            }
+        }
+    }
+}
