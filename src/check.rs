@@ -36,11 +36,11 @@ fn wanted<'l>(loaded: &'l Loaded, user: Option<&'l Username>) -> Vec<&'l Usernam
 fn text_of(loaded: &Loaded, user: Option<&Username>) -> String {
     let mut text = String::new();
     for user in wanted(loaded, user) {
-        text.push_str(&format!("{user}\n"));
+        text.extend([user.as_str(), "\n"]);
         for (name, keys) in loaded.keys.people() {
             if name == user {
                 for (fingerprint, comment) in keys {
-                    text.push_str(&format!("  key  {fingerprint} {comment}\n"));
+                    text.extend(["  key  ", fingerprint.as_str(), " ", comment, "\n"]);
                 }
             }
         }
@@ -51,11 +51,8 @@ fn text_of(loaded: &Loaded, user: Option<&Username>) -> String {
         for (family, site, terms) in reach {
             let consent = if terms.needs_consent { ", if the customer consents" } else { "" };
             let confirm = if terms.confirm { ", confirmed each time" } else { "" };
-            text.push_str(&format!(
-                "  may  {} at {site} ({}{consent}{confirm})\n",
-                family.as_str(),
-                terms.rule
-            ));
+            let line = format!("  may  {} at {site} ({}{consent}{confirm})\n", family.as_str(), terms.rule);
+            text.push_str(&line);
         }
     }
     if text.is_empty() {

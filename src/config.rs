@@ -11,7 +11,7 @@ pub use files::{Folder, Readable};
 pub use gateway::{
     Batch, ExecFactor, FactorSettings, Gateway, Language, Limits, Person, Storage, WebhookFactor,
 };
-pub use problems::{Place, Problem, Problems, near_miss};
+pub use problems::{Place, Problem, Problems, near_miss, nearest};
 pub use reader::{At, Document, Table};
 pub use site::{Host, Inner, KonnektorBox, Product, Site, Via};
 

@@ -142,7 +142,7 @@ pub fn configuration(key: PrivateKey) -> Arc<server::Config> {
         preferred,
         // Probes of keys that are not registered count; an agent with twenty of them must come through.
         max_auth_attempts: 26,
-        inactivity_timeout: Some(Duration::from_secs(600)),
+        inactivity_timeout: Some(Duration::from_mins(10)),
         // It would fire before authentication too and break OpenSSH's second factor; see `keep_alive`.
         keepalive_interval: None,
         nodelay: true,
@@ -463,8 +463,7 @@ impl Front {
 
     async fn refused(&self, refused: &Refused, out: &Out) -> u32 {
         let code = match refused {
-            Refused::Denied { .. } => exit::REFUSED,
-            Refused::Unsettled(crate::gate::Unsettled::Nowhere(_)) => exit::REFUSED,
+            Refused::Denied { .. } | Refused::Unsettled(crate::gate::Unsettled::Nowhere(_)) => exit::REFUSED,
             Refused::Unsettled(crate::gate::Unsettled::Several(_) | crate::gate::Unsettled::NoSuch(..)) => {
                 exit::USAGE
             }

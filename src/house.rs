@@ -54,7 +54,16 @@ pub fn load(dir: &Path) -> Result<Loaded, Problems> {
     let policy = config.as_ref().map(|config| policy::parse::load(&folder, config, &mut problems));
     match (config, policy) {
         (Some(config), Some(policy)) if problems.0.is_empty() => Ok(Loaded { config, keys, policy }),
-        _ => Err(problems),
+        _ => {
+            problems.0.sort_by(|a, b| {
+                (&a.place.file, a.place.line, a.place.column).cmp(&(
+                    &b.place.file,
+                    b.place.line,
+                    b.place.column,
+                ))
+            });
+            Err(problems)
+        }
     }
 }
 

@@ -226,7 +226,7 @@ impl Policy {
                 // What is about oneself is open while any rule that names the person has not ended.
                 Some(Condition::Hours(_) | Condition::From) if family == Family::Oneself => return Ok(rule),
                 Some(condition) => {
-                    near = near.or(Some(Denied::NotNow { rule: rule.name.clone(), condition }))
+                    near = near.or(Some(Denied::NotNow { rule: rule.name.clone(), condition }));
                 }
                 None => {
                     let consent = site.is_none_or(|site| grants.is_open(site, who.firm(), now));

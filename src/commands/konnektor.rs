@@ -184,10 +184,12 @@ fn table(reading: &Reading, language: Language) -> String {
             (n, Language::English) => format!("\t{n} personal data left out"),
             (n, Language::German) => format!("\t{n} personenbezogene Angaben weggelassen"),
         };
-        text.push_str(&format!("{}\t{}{stripped}\n", read.service, read.bytes));
+        let line = format!("{}\t{}{stripped}\n", read.service, read.bytes);
+        text.push_str(&line);
     }
     for (service, why) in &reading.failed {
-        text.push_str(&format!("{service}\t-\t{}\n", why.sentence(language == Language::German)));
+        let line = format!("{service}\t-\t{}\n", why.sentence(language == Language::German));
+        text.push_str(&line);
     }
     text
 }

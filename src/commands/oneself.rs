@@ -58,7 +58,7 @@ async fn whoami(started: &Started<Command>, out: &Out) -> Result<Ended, Ended> {
     ];
     let mut text = String::new();
     for (name, value) in rows {
-        text.push_str(&format!("{name}: {value}\n"));
+        text.extend([name, ": ", &value, "\n"]);
     }
     out.data(text).await?;
     Ok(Ended::done())

@@ -1,13 +1,11 @@
 //! Bytes as they came → [`Draft`], or a refusal that says what was wrong. Words left over are wrong.
 //! Absent on purpose: quoting, variables, wildcards, comments. There is no shell to mean them for.
 
-use std::fmt::Write as _;
-
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::table::{grammar, row};
+use super::table::{self, grammar, row};
 use crate::asks::{Draft, Verb};
-use crate::config::Language;
+use crate::config::{Language, nearest};
 
 /// The longest command in bytes. No command of the table is near it.
 pub const LONGEST: usize = 8 * 1024;
@@ -79,10 +77,17 @@ fn usage(error: &clap::Error) -> Unparsed {
         Some(ContextValue::Strings(texts)) => texts.first().cloned(),
         Some(_) | None => None,
     };
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "clap's list may grow; what is not named is a word missing"
+    )]
     let kind = match error.kind() {
         ErrorKind::InvalidSubcommand => Wrong::Command,
         ErrorKind::UnknownArgument | ErrorKind::TooManyValues | ErrorKind::ArgumentConflict => {
             Wrong::LeftOver
+        }
+        ErrorKind::InvalidValue if text(ContextKind::InvalidValue).is_none_or(|v| v.is_empty()) => {
+            Wrong::Missing
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::NoEquals => Wrong::Value,
         _ => Wrong::Missing,
@@ -90,7 +95,12 @@ fn usage(error: &clap::Error) -> Unparsed {
     let word = text(ContextKind::InvalidSubcommand)
         .or_else(|| text(ContextKind::InvalidValue).filter(|v| !v.is_empty()))
         .or_else(|| text(ContextKind::InvalidArg));
-    let near = text(ContextKind::SuggestedSubcommand).or_else(|| text(ContextKind::SuggestedArg));
+    let near = match kind {
+        Wrong::Command => {
+            nearest(word.as_deref().unwrap_or_default(), table::last_words()).map(ToOwned::to_owned)
+        }
+        Wrong::LeftOver | Wrong::Missing | Wrong::Value => None,
+    };
     Unparsed::Usage { kind, word: word.unwrap_or_default().escape_default().to_string(), near }
 }
 
@@ -139,9 +149,10 @@ impl Unparsed {
         if let Unparsed::Usage { near: Some(near), .. } = self {
             let (open, close) =
                 if german { (", meinten Sie „", "“?") } else { (", did you mean \"", "\"?") };
-            let _ = write!(line, "{open}{near}{close}");
+            line.extend([open, near, close]);
         }
-        line.push_str(if german { " Was es gibt: help" } else { " What there is: help" });
+        line.push_str(if line.ends_with('?') { " " } else { ". " });
+        line.push_str(if german { "Was es gibt: help" } else { "What there is: help" });
         line
     }
 }
@@ -208,7 +219,7 @@ mod tests {
         let sentence = parse(b"konnektor bakcup").unwrap_err().sentence(Language::English);
         assert_eq!(sentence, "there is no command \"bakcup\", did you mean \"backup\"? What there is: help");
         let sentence = parse(b"konnektor backup x").unwrap_err().sentence(Language::German);
-        assert_eq!(sentence, "„x“ ist zu viel Was es gibt: help");
+        assert_eq!(sentence, "„x“ ist zu viel. Was es gibt: help");
     }
 
     proptest::proptest! {

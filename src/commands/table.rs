@@ -192,9 +192,9 @@ impl Row {
                 None => value,
             };
             if argument.is_required_set() {
-                usage.push_str(&format!(" {written}"));
+                usage.extend([" ", &written]);
             } else {
-                usage.push_str(&format!(" [{written}]"));
+                usage.extend([" [", &written, "]"]);
             }
         }
         usage
@@ -231,6 +231,12 @@ pub fn row(matches: &ArgMatches) -> Option<(&'static Row, &ArgMatches)> {
         None => (vec![first], inner),
     };
     TABLE.iter().find(|row| row.words == words.as_slice()).map(|row| (row, inner))
+}
+
+/// Every word that names a command.
+pub fn last_words() -> impl Iterator<Item = &'static str> {
+    let own = TABLE.iter().flat_map(|row| row.words.iter().copied());
+    own.chain(TABLE.iter().flat_map(|row| row.aliases.iter().copied()))
 }
 
 /// Every command as it is typed, for the prompt's completion.

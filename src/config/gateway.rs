@@ -129,8 +129,8 @@ impl Default for Limits {
             sessions_per_connection: 8,
             connections_per_user: 64,
             key_probes: 20,
-            connection_age: Duration::from_secs(12 * 3600),
-            idle: Duration::from_secs(3600),
+            connection_age: Duration::from_hours(12),
+            idle: Duration::from_hours(1),
             keepalive: Duration::from_secs(15),
         }
     }
@@ -251,8 +251,8 @@ fn factor(
         root.missing("second_factor", problems);
         return None;
     };
-    let timeout = table.duration("timeout", problems).unwrap_or(Duration::from_secs(60));
-    if timeout < Duration::from_secs(1) || timeout > Duration::from_secs(300) {
+    let timeout = table.duration("timeout", problems).unwrap_or(Duration::from_mins(1));
+    if timeout < Duration::from_secs(1) || timeout > Duration::from_mins(5) {
         problems.add(table.place(), "timeout: from 1s to 5m");
     }
     let provider = table.required::<String>("provider", problems);

@@ -94,12 +94,17 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// `, did you mean "…"?` if one of `known` is near enough to `wrong`, else nothing.
-pub fn near_miss<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+/// The one of `known` that is nearest to `wrong`, if it is near enough to be meant.
+pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|k| (strsim::damerau_levenshtein(wrong, k), k))
         .filter(|(distance, k)| *distance <= (k.len() / 3).max(1))
         .min()
-        .map_or_else(String::new, |(_, k)| format!(", did you mean \"{k}\"?"))
+        .map(|(_, k)| k)
+}
+
+/// `, did you mean "…"?` if one of `known` is near enough to `wrong`, else nothing.
+pub fn near_miss<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(wrong, known).map_or_else(String::new, |k| format!(", did you mean \"{k}\"?"))
 }

@@ -90,12 +90,11 @@ impl<'d, 't> Table<'d, 't> {
     /// A text.
     pub fn text(&mut self, key: &'static str, problems: &mut Problems) -> Option<At<String>> {
         let value = self.value(key)?;
-        match value.get_ref().as_str() {
-            Some(text) => Some(At { value: text.to_owned(), place: self.document.place(&value.span()) }),
-            None => {
-                self.wrong(value, key, "a text", problems);
-                None
-            }
+        if let Some(text) = value.get_ref().as_str() {
+            Some(At { value: text.to_owned(), place: self.document.place(&value.span()) })
+        } else {
+            self.wrong(value, key, "a text", problems);
+            None
         }
     }
 
@@ -186,10 +185,10 @@ impl<'d, 't> Table<'d, 't> {
     /// A date, `2027-01-01`, written without quotes or as a text.
     pub fn date(&mut self, key: &'static str, problems: &mut Problems) -> Option<jiff::civil::Date> {
         let value = self.value(key)?;
-        let written = match value.get_ref() {
-            DeValue::Datetime(d) => d.to_string(),
-            other => other.as_str().unwrap_or_default().to_owned(),
-        };
+        let toml = value.get_ref();
+        let written =
+            toml.as_datetime().map(ToString::to_string).or_else(|| toml.as_str().map(ToOwned::to_owned));
+        let written = written.unwrap_or_default();
         let date = written.parse::<jiff::civil::Date>().ok().filter(|d| d.to_string() == written);
         if date.is_none() {
             problems.add(
@@ -224,7 +223,7 @@ impl<'d, 't> Table<'d, 't> {
             match item.get_ref().as_str().map(|text| (text, text.parse::<T>())) {
                 Some((_, Ok(value))) => list.push(At { value, place }),
                 Some((text, Err(e))) => {
-                    problems.add(place, format!("{key}: \"{}\": {e}", text.escape_debug()))
+                    problems.add(place, format!("{key}: \"{}\": {e}", text.escape_debug()));
                 }
                 None => self.wrong(item, key, "a list of texts", problems),
             }

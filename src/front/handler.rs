@@ -31,21 +31,21 @@ impl Handler {
     }
 }
 
-fn methods(kind: MethodKind) -> Option<MethodSet> {
+fn only(kind: MethodKind) -> MethodSet {
     let mut set = MethodSet::empty();
     set.push(kind);
-    Some(set)
+    set
 }
 
 /// An [`Answer`] as RFC 4252 and RFC 4256 say it.
 fn auth(answer: Answer) -> server::Auth {
     match answer {
         Answer::No => server::Auth::Reject {
-            proceed_with_methods: methods(MethodKind::PublicKey),
+            proceed_with_methods: Some(only(MethodKind::PublicKey)),
             partial_success: false,
         },
         Answer::KeyProven => server::Auth::Reject {
-            proceed_with_methods: methods(MethodKind::KeyboardInteractive),
+            proceed_with_methods: Some(only(MethodKind::KeyboardInteractive)),
             partial_success: true,
         },
         Answer::Show(text, prompt) => {
@@ -60,7 +60,7 @@ fn auth(answer: Answer) -> server::Auth {
     }
 }
 
-/// The same where russh sends no INFO_REQUEST.
+/// The same where russh sends no `INFO_REQUEST`.
 fn auth_of_key(answer: Answer) -> server::Auth {
     match answer {
         Answer::Over => auth(Answer::No),
@@ -325,9 +325,9 @@ impl Handler {
 
 fn answer(session: &mut Session, channel: ChannelId, taken: bool) -> Result<(), Broken> {
     if taken {
-        session.channel_success(channel)?
+        session.channel_success(channel)?;
     } else {
-        session.channel_failure(channel)?
+        session.channel_failure(channel)?;
     }
     Ok(())
 }

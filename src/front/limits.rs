@@ -1,7 +1,7 @@
 //! Who may still connect: places for those whose key is not proven yet, places in all, and penalties that explain themselves.
 //! Absent on purpose: SSH, and any wait. Every answer is given at once.
 //!
-//! Defaults and triggers are OpenSSH's (`MaxStartups`, `PerSourceMaxStartups`, `PerSourcePenalties` of sshd_config(5)),
+//! Defaults and triggers are OpenSSH's (`MaxStartups`, `PerSourceMaxStartups`, `PerSourcePenalties` of `sshd_config(5)`),
 //! with two differences: a penalty sticks to a source *and* a key, so that nobody behind a firm's address locks out a
 //! colleague; and a source that logged in lately keeps a quarter of the places during a flood.
 
@@ -413,7 +413,7 @@ mod tests {
             keeper.penalise(source, Some(&key('A')), Offence::Fraud);
         }
         assert_eq!(keeper.barred(source, &key('A')).unwrap().0.as_secs(), 600);
-        for n in 0..(REMEMBERED as u32 + 1000) {
+        for n in 0..66_536_u32 {
             keeper.penalise(Source::of(IpAddr::V4(n.into())), None, Offence::NoTry);
         }
         assert!(keeper.book().penalties.len() <= REMEMBERED);

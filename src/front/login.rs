@@ -46,7 +46,7 @@ pub enum Answer {
     No,
     /// The key is proven; keyboard-interactive is next (RFC 4252 §5.1, partial success).
     KeyProven,
-    /// RFC 4256 §3.2 INFO_REQUEST: a text, and a prompt where a code is to be typed.
+    /// RFC 4256 §3.2 `INFO_REQUEST`: a text, and a prompt where a code is to be typed.
     Show(String, Option<String>),
     /// In.
     In,
@@ -97,7 +97,7 @@ pub struct Shared {
 const UNFOLLOWED: usize = 3;
 /// Every refusal takes this long.
 const REFUSAL: Duration = Duration::from_millis(50);
-/// A client is sent an empty INFO_REQUEST this often, and so known to live.
+/// A client is sent an empty `INFO_REQUEST` this often, and so known to live.
 const ROUND: Duration = Duration::from_secs(8);
 
 /// One connection's login.
@@ -270,7 +270,7 @@ impl Login {
             loop {
                 match wait(challenge, ROUND).await {
                     Standing::Open(still) => challenge = still,
-                    settled => return settled,
+                    settled @ (Standing::Confirmed(_) | Standing::Refused(..)) => return settled,
                 }
             }
         };
@@ -324,8 +324,9 @@ impl Login {
             (Challenge::Push(_), Language::German) => {
                 (format!("Bitte am Telefon bestaetigen. Dort muss die Zahl {number} stehen.\n"), None)
             }
-            (Challenge::Code(_), Language::English) => (String::new(), Some("Code: ".into())),
-            (Challenge::Code(_), Language::German) => (String::new(), Some("Code: ".into())),
+            (Challenge::Code(_), Language::English | Language::German) => {
+                (String::new(), Some("Code: ".into()))
+            }
         }
     }
 

@@ -34,7 +34,7 @@ impl Outgoing {
             self.half.close().await
         };
         // They wait behind other channels' data at most; a connection that takes nothing for so long is dead.
-        match tokio::time::timeout(Duration::from_secs(60), last).await {
+        match tokio::time::timeout(Duration::from_mins(1), last).await {
             Ok(Ok(())) => {}
             Ok(Err(e)) => tracing::debug!("end of a channel: {e}"),
             Err(_) => tracing::debug!("end of a channel: the client takes nothing"),

@@ -344,8 +344,8 @@ async fn converse(
 
 /// Warns a minute before the end, then ends.
 async fn idle_end(idle: Duration, out: &Out) {
-    let warning = idle.min(Duration::from_secs(60));
-    tokio::time::sleep(idle - warning).await;
+    let warning = idle.min(Duration::from_mins(1));
+    tokio::time::sleep(idle.saturating_sub(warning)).await;
     let text = out.pick(
         "\nThis prompt ends in a minute, for nothing was typed.",
         "\nDiese Eingabe endet in einer Minute, weil nichts getippt wurde.",

@@ -266,3 +266,13 @@ fn principal(proof: KeyProven, factor: &'static str, since: Timestamp) -> Princi
     let firm = proof.user.firm();
     Principal { user: proof.user, firm, key: proof.key, connection: proof.connection, factor, since }
 }
+
+/// A principal for the tests of modules that only look at one.
+#[cfg(test)]
+pub(crate) fn for_tests(
+    user: crate::names::Username,
+    key: crate::names::Fingerprint,
+    connection: super::Connection,
+) -> Who {
+    Arc::new(principal(KeyProven { user, key, connection }, "test", Timestamp::UNIX_EPOCH))
+}

@@ -95,15 +95,16 @@ fn expand_who(
         match entry.value {
             WrittenWho::User(user) => found.push(Matches::User(user)),
             WrittenWho::Firm(firm) => found.push(Matches::Firm(firm)),
-            WrittenWho::Group(group) => match groups.get(&group) {
-                Some(members) => found.extend(members.iter().cloned().map(Matches::User)),
-                None => {
+            WrittenWho::Group(group) => {
+                if let Some(members) = groups.get(&group) {
+                    found.extend(members.iter().cloned().map(Matches::User));
+                } else {
                     let hint = near_miss(&group, groups.keys().map(String::as_str));
                     let group = group.escape_debug();
                     problems
                         .add(entry.place, format!("no group \"{group}\" in [groups] of gateway.toml{hint}"));
                 }
-            },
+            }
         }
     }
     found

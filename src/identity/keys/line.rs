@@ -1,4 +1,4 @@
-//! One line of a key file, in the format of authorized_keys(5): options, key, comment.
+//! One line of a key file, in the format of `authorized_keys(5)`: options, key, comment.
 //! Absent on purpose: options other than `expiry-time` and `from`. One that we would not obey is refused.
 
 use std::net::IpAddr;
@@ -95,7 +95,7 @@ fn split_options(line: &str) -> (&str, &str) {
     ("", line)
 }
 
-/// `YYYYMMDD[Z]` or `YYYYMMDDHHMM[SS][Z]`; the system's time zone without `Z` (authorized_keys(5)).
+/// `YYYYMMDD[Z]` or `YYYYMMDDHHMM[SS][Z]`; the system's time zone without `Z` (`authorized_keys(5)`).
 fn expiry(text: &str) -> Result<Timestamp, String> {
     let (digits, zone) = match text.strip_suffix('Z') {
         Some(digits) => (digits, TimeZone::UTC),
@@ -154,7 +154,7 @@ impl Pattern {
         }
     }
 
-    /// A refusing pattern that matches wins over all others (ssh_config(5), PATTERNS).
+    /// A refusing pattern that matches wins over all others (`ssh_config(5)`, PATTERNS).
     fn list_matches(patterns: &[Self], address: IpAddr) -> bool {
         let hit = |refuses: bool| patterns.iter().any(|p| p.refuses == refuses && p.matches(address));
         !hit(true) && hit(false)
@@ -179,11 +179,9 @@ pub fn describe(key: &KeyData) -> String {
     match key.rsa() {
         Some(rsa) => {
             let exponent = rsa.e().as_positive_bytes().unwrap_or_default();
-            format!(
-                "RSA of {} bits with exponent 0x{}",
-                rsa.key_size(),
-                exponent.iter().map(|b| format!("{b:02x}")).collect::<String>()
-            )
+            let exponent =
+                exponent.iter().fold(0_u64, |n, byte| n.saturating_mul(256).saturating_add(u64::from(*byte)));
+            format!("RSA of {} bits with exponent {exponent}", rsa.key_size())
         }
         None => key.algorithm().to_string(),
     }
