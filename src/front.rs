@@ -4,6 +4,7 @@
 mod handler;
 mod limits;
 mod login;
+mod proxy;
 mod registry;
 mod replies;
 mod session;
@@ -25,7 +26,7 @@ use jiff::Timestamp;
 use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac, server};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -78,9 +79,14 @@ pub struct Front {
     pub strangers: Strangers,
     /// Panics so far.
     pub panics: AtomicU64,
+    /// Who can change what is refused here.
+    pub contact: Option<String>,
     /// Peers whose PROXY header is demanded and believed.
     pub proxies: Vec<ipnet::IpNet>,
 }
+
+/// Connections from load balancers whose header is awaited at the same time.
+const HEADERS: usize = 256;
 
 /// Refused logins of strangers are written down, but no flood of them: 20 a second, 100 at once.
 pub struct Strangers {
@@ -159,6 +165,7 @@ impl Front {
         stop: CancellationToken,
     ) {
         let mut connections = JoinSet::new();
+        let headers = Arc::new(Semaphore::new(HEADERS));
         loop {
             while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
@@ -166,13 +173,17 @@ impl Front {
                 () = stop.cancelled() => break,
             };
             match accepted {
+                // No client is waited for here (R4): what is not admitted is dropped at once.
+                Ok((stream, from))
+                    if self.proxies.iter().any(|net| net.contains(&from.ip().to_canonical())) =>
+                {
+                    if let Ok(turn) = headers.clone().try_acquire_owned() {
+                        connections.spawn(self.clone().behind_proxy(stream, from, turn, config.clone()));
+                    }
+                }
                 Ok((stream, from)) => {
-                    // No client is waited for here (R4): what is not admitted is dropped at once.
-                    match self.keeper.admit(from.ip()) {
-                        Ok(place) => {
-                            connections.spawn(self.clone().connection(stream, from, place, config.clone()));
-                        }
-                        Err(turned) => tracing::info!(%from, cause = turned.as_str(), "turned away"),
+                    if let Some(place) = self.place(from) {
+                        connections.spawn(self.clone().connection(stream, from, place, config.clone()));
                     }
                 }
                 Err(e) => {
@@ -187,6 +198,37 @@ impl Front {
         let all = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(Duration::from_secs(10), all).await.is_err() {
             tracing::warn!("connections were cut at the end");
+        }
+    }
+
+    fn place(&self, from: SocketAddr) -> Option<limits::Place> {
+        match self.keeper.admit(from.ip()) {
+            Ok(place) => Some(place),
+            Err(turned) => {
+                tracing::info!(%from, cause = turned.as_str(), "turned away");
+                None
+            }
+        }
+    }
+
+    /// A connection from a listed load balancer: its header says who it is from, and nobody else's does (R61).
+    async fn behind_proxy(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        turn: OwnedSemaphorePermit,
+        config: Arc<server::Config>,
+    ) {
+        let header = tokio::time::timeout(self.keeper.limits().kex_grace, proxy::client(&mut stream)).await;
+        drop(turn);
+        match header {
+            Ok(Ok(from)) => {
+                if let Some(place) = self.place(from) {
+                    self.connection(stream, from, place, config).await;
+                }
+            }
+            Ok(Err(why)) => tracing::info!(%peer, cause = %why, "turned away"),
+            Err(_) => tracing::info!(%peer, cause = "proxy-header-too-slow", "turned away"),
         }
     }
 
@@ -469,7 +511,11 @@ impl Front {
             }
             Refused::CannotJournal(_) => exit::CANNOT_JOURNAL,
         };
-        told(out, sentences::refused(refused, out.language), code).await
+        let mut sentence = sentences::refused(refused, out.language);
+        if let (Some(contact), true) = (&self.contact, code == exit::REFUSED || code == exit::CANNOT_JOURNAL) {
+            sentence.extend([out.pick(" Operator: ", " Betreiber: "), contact]);
+        }
+        told(out, sentence, code).await
     }
 
     /// Ends what a removed or expired key has opened. Called when keys change, and every half second.

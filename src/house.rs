@@ -139,6 +139,7 @@ impl House {
             state: state.clone(),
             strangers: Strangers::default(),
             panics: 0.into(),
+            contact: gateway.contact.clone(),
             proxies: gateway.proxies.clone(),
         });
         let ssh = configuration(host_key);

@@ -134,6 +134,11 @@ impl Door {
 
     /// ssh with everything but its last options, host and words.
     pub fn ssh_command(&self, user: &str, key: &str) -> Command {
+        self.ssh_command_to(self.port, user, key)
+    }
+
+    /// The same to another port, behind which the gateway is.
+    pub fn ssh_command_to(&self, port: u16, user: &str, key: &str) -> Command {
         let mut ssh = Command::new("ssh");
         ssh.args([
             "-F",
@@ -148,7 +153,7 @@ impl Door {
         .args(["-o", "GlobalKnownHostsFile=/dev/null", "-o", "HostKeyAlias=gateway", "-o", "LogLevel=INFO"])
         .arg("-o")
         .arg(format!("UserKnownHostsFile={}", self.path().join("known_hosts").display()))
-        .args(["-p", &self.port.to_string(), "-l", user, "-i"])
+        .args(["-p", &port.to_string(), "-l", user, "-i"])
         .arg(self.path().join(key))
         .stdin(Stdio::null())
         .kill_on_drop(true);
