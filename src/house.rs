@@ -77,12 +77,15 @@ pub struct House {
     stop: CancellationToken,
     doors: Vec<JoinHandle<()>>,
     helpers: Vec<JoinHandle<()>>,
+    /// Heard from the start on: a SIGHUP before somebody listens would end the process, a change would be missed.
+    changes: watch::Changes,
 }
 
 impl House {
     /// Opens the storage, binds the listeners, lets people in. Nothing is bound if anything is wrong.
     pub async fn open(dir: &Path, loaded: Loaded, clock: Clock, random: Random) -> anyhow::Result<Self> {
         choose_tls_provider();
+        let changes = watch::changes(dir);
         let Loaded { config, keys, policy } = loaded;
         let gateway = &config.gateway;
         let storage = &gateway.storage;
@@ -148,7 +151,8 @@ impl House {
             .into_iter()
             .map(|l| tokio::spawn(front.clone().listen(l, ssh.clone(), stop.clone())))
             .collect();
-        let house = Self { front, dir: dir.to_owned(), addresses, journal, state, stop, doors, helpers };
+        let house =
+            Self { front, dir: dir.to_owned(), addresses, journal, state, stop, doors, helpers, changes };
         house.loaded("the configuration was loaded").await;
         Ok(house)
     }
@@ -215,14 +219,13 @@ impl House {
 
     /// Runs until `until` is over, following changes of the files, then closes in order.
     pub async fn run(mut self, until: impl Future<Output = ()>) {
-        let mut changes = watch::changes(&self.dir);
         tokio::pin!(until);
         let mut second = tokio::time::interval(std::time::Duration::from_millis(500));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = &mut until => break,
-                () = changes.next() => {
+                () = self.changes.next() => {
                     if let Err(problems) = self.reload().await {
                         tracing::error!("the change is refused, the old configuration stays:\n{problems}");
                     }
@@ -366,18 +369,21 @@ async fn provider(
     })
 }
 
-/// Returns at SIGINT or SIGTERM.
-pub async fn told_to_stop() {
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
+/// Ends at SIGINT or SIGTERM; both are heard from this call on, not from the first poll.
+pub fn told_to_stop() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).map_err(|e| tracing::error!("a signal to stop is not heard: {e}")).ok();
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt()), listen(SignalKind::terminate()));
+    async move {
+        let heard = async |signal: &mut Option<tokio::signal::unix::Signal>| match signal {
+            Some(signal) => {
                 signal.recv().await;
             }
-            Err(_) => std::future::pending().await,
+            None => std::future::pending().await,
+        };
+        tokio::select! {
+            () = heard(&mut interrupt) => {}
+            () = heard(&mut terminate) => {}
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
     }
 }

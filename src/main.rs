@@ -95,6 +95,7 @@ async fn serve(place: &Place) -> u8 {
             return 78;
         }
     };
+    let stop = house::told_to_stop();
     let house = match House::open(&place.config, loaded, Clock::system(), Random::system()).await {
         Ok(house) => house,
         Err(e) => {
@@ -105,7 +106,7 @@ async fn serve(place: &Place) -> u8 {
     for address in house.addresses() {
         tracing::info!("listening on {address}");
     }
-    house.run(house::told_to_stop()).await;
+    house.run(stop).await;
     0
 }
 

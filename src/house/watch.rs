@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 pub struct Changes {
     told: mpsc::Receiver<()>,
     hangup: Option<tokio::signal::unix::Signal>,
+    /// Something has changed and was not handed on yet; outlives a `next` that is dropped half way.
+    due: bool,
     _watcher: Option<notify::RecommendedWatcher>,
 }
 
@@ -36,26 +38,28 @@ pub fn changes(dir: &Path) -> Changes {
         }
     }
     let hangup = signal(SignalKind::hangup()).map_err(|e| tracing::error!("SIGHUP: {e}")).ok();
-    Changes { told, hangup, _watcher: watcher }
+    Changes { told, hangup, due: false, _watcher: watcher }
 }
 
 impl Changes {
-    /// Returns once something has changed and then been quiet for a tenth of a second, or after half a second.
+    /// Returns once something has changed and then been quiet for a tenth of a second, or after half a second; at once
+    /// on SIGHUP. Dropped before it returns, it loses nothing: the next call returns for the same change.
     pub async fn next(&mut self) {
+        let Self { told, hangup, due, .. } = self;
         let hangup = async {
-            match &mut self.hangup {
+            match hangup {
                 Some(signal) => signal.recv().await,
                 None => std::future::pending().await,
             }
         };
         let changed = async {
-            if self.told.recv().await.is_none() {
+            if !*due && told.recv().await.is_none() {
                 std::future::pending::<()>().await;
             }
+            *due = true;
             let settle = async {
-                while let Ok(Some(())) =
-                    tokio::time::timeout(Duration::from_millis(100), self.told.recv()).await
-                {}
+                while let Ok(Some(())) = tokio::time::timeout(Duration::from_millis(100), told.recv()).await {
+                }
             };
             tokio::time::timeout(Duration::from_millis(500), settle).await.ok();
         };
@@ -63,5 +67,6 @@ impl Changes {
             () = changed => {}
             _ = hangup => {}
         }
+        self.due = false;
     }
 }
