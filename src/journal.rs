@@ -28,10 +28,12 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use ssh_key::PrivateKey;
 use tokio::sync::{Semaphore, oneshot};
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 
@@ -152,7 +154,12 @@ struct Inner {
     queue: SyncSender<Message>,
     places: Arc<Semaphore>,
     trouble: Arc<ArcSwapOption<String>>,
+    /// What has a `started` line and no `finished` one yet.
+    open: TaskTracker,
 }
+
+/// How long a close waits for the last lines of what has started.
+const LAST_LINES: Duration = Duration::from_secs(5);
 
 impl Journal {
     /// Opens the journal in `dir` (made where it is missing), cuts and records what a crash tore, and writes a `loaded` line.
@@ -177,7 +184,8 @@ impl Journal {
             path: PathBuf::from("the journal"),
             source,
         })?;
-        let journal = Self(Arc::new(Inner { queue, places: Arc::new(Semaphore::new(QUEUE)), trouble }));
+        let places = Arc::new(Semaphore::new(QUEUE));
+        let journal = Self(Arc::new(Inner { queue, places, trouble, open: TaskTracker::new() }));
         journal.append(first).await?;
         Ok(journal)
     }
@@ -211,12 +219,17 @@ impl Journal {
         }
     }
 
-    /// Signs the head, gives the folder back and refuses every later line. What was queued before is written.
+    /// Signs the head, gives the folder back and refuses every later line. What was queued before is written, and so
+    /// are the last lines of what has started and ends within five seconds.
     ///
     /// # Errors
     /// The last head could not be written, or the journal was closed already.
     pub async fn close(&self) -> Result<(), CannotJournal> {
         let (answer, answered) = oneshot::channel();
+        self.0.open.close();
+        if tokio::time::timeout(LAST_LINES, self.0.open.wait()).await.is_err() {
+            tracing::error!(left = self.0.open.len(), "the journal closes while commands still run");
+        }
         self.0.places.close();
         self.0.queue.try_send(Message::Close(answer)).map_err(|_| CannotJournal::Closed)?;
         answered.await.unwrap_or(Err(CannotJournal::Closed))

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{CannotJournal, Entry, Event, Journal};
 use crate::asks::Ask;
@@ -26,6 +27,8 @@ struct End {
     clock: Clock,
     began: Timestamp,
     line: Option<Entry>,
+    /// Given back when the last line is durable: the journal waits for it before it closes.
+    open: Option<TaskTrackerToken>,
 }
 
 /// How work ended.
@@ -52,9 +55,11 @@ impl Journal {
             command: Some(ask.as_asked().to_vec()),
             ..of(&who, Event::Started)
         };
+        let open = Some(self.0.open.token());
         self.append(line.clone()).await?;
         let line = Some(Entry { event: Event::Finished, ..line });
-        let end = End { who, rule, journal: self.clone(), clock: clock.clone(), began: clock.now(), line };
+        let end =
+            End { who, rule, journal: self.clone(), clock: clock.clone(), began: clock.now(), line, open };
         Ok(Started { ask, end })
     }
 }
@@ -123,8 +128,9 @@ impl Drop for End {
         if let Some(line) = self.last_line(Outcome { exit: 1, cause, ..Outcome::default() })
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let journal = self.journal.clone();
+            let (journal, open) = (self.journal.clone(), self.open.take());
             runtime.spawn(async move {
+                let _open = open;
                 if let Err(e) = journal.append(line).await {
                     tracing::error!("a finished line could not be written: {e}");
                 }
