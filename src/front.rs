@@ -417,8 +417,11 @@ impl Front {
     }
 
     fn penalise(&self, source: Source, key: Option<&Fingerprint>, offence: Offence) {
-        let Penalty { source, key, reason, until } = self.keeper.penalise(source, key, offence);
-        self.state.penalise(&source, &key, until, reason);
+        let Penalty { source, key, reason, until, in_force } = self.keeper.penalise(source, key, offence);
+        // Small sins that are still collected end with this run.
+        if in_force {
+            self.state.penalise(&source, &key, until, reason);
+        }
     }
 
     fn count_panic(&self) {

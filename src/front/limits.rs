@@ -57,6 +57,8 @@ pub enum Offence {
     NotConfirmed,
     /// The second factor was reported as fraud.
     Fraud,
+    /// The right key while it is barred: it costs nothing more, so that the bar ends when it was said to.
+    Barred,
 }
 
 impl Offence {
@@ -67,6 +69,7 @@ impl Offence {
             Offence::Grace => 10,
             Offence::NoTry => 1,
             Offence::Fraud => 600,
+            Offence::Barred => 0,
         }
     }
 
@@ -80,11 +83,12 @@ impl Offence {
             Offence::NoTry => "no-try",
             Offence::NotConfirmed => "not-confirmed",
             Offence::Fraud => "fraud",
+            Offence::Barred => "barred",
         }
     }
 }
 
-/// A penalty counts from here on.
+/// A penalty is in force once so much has come together while it ran; then to its end, as in OpenSSH.
 const LEAST: SignedDuration = SignedDuration::from_secs(15);
 /// And grows no further than this.
 const MOST: SignedDuration = SignedDuration::from_secs(600);
@@ -117,7 +121,7 @@ impl Turned {
     }
 }
 
-/// A penalty that is in force.
+/// A penalty as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Penalty {
     /// Whose.
@@ -128,6 +132,24 @@ pub struct Penalty {
     pub reason: &'static str,
     /// Until when.
     pub until: Timestamp,
+    /// Does it bar already, or is it one of the small sins that are collected?
+    pub in_force: bool,
+}
+
+/// What the book holds of a culprit.
+#[derive(Clone, Copy)]
+struct Running {
+    until: Timestamp,
+    reason: &'static str,
+    /// What has come together since it began.
+    collected: SignedDuration,
+}
+
+impl Running {
+    /// OpenSSH's `min:` — small sins are collected before they count.
+    fn in_force(&self, now: Timestamp) -> bool {
+        self.until > now && self.collected >= LEAST
+    }
 }
 
 type Culprit = (Source, Option<Fingerprint>);
@@ -139,7 +161,7 @@ struct Book {
     total: usize,
     users: HashMap<Username, usize>,
     known: HashMap<Source, Timestamp>,
-    penalties: HashMap<Culprit, (Timestamp, &'static str)>,
+    penalties: HashMap<Culprit, Running>,
 }
 
 /// Gives out places and remembers who misbehaved.
@@ -175,7 +197,7 @@ impl Doorkeeper {
         if book.total >= self.limits.connections || book.unproven_total >= places {
             return Err(Turned::Full);
         }
-        let penalised = book.penalties.get(&(source, None)).is_some_and(|(until, _)| active(*until, now));
+        let penalised = book.penalties.get(&(source, None)).is_some_and(|running| running.in_force(now));
         let share = match (known, penalised) {
             (true, _) => self.limits.unproven_per_source.saturating_mul(KNOWN_FACTOR),
             (false, false) => self.limits.unproven_per_source,
@@ -199,47 +221,51 @@ impl Doorkeeper {
         if book.penalties.len() >= REMEMBERED {
             forget_some(&mut book.penalties, now);
         }
-        let entry = book.penalties.entry((source, key.cloned())).or_insert((now, offence.as_str()));
-        let from = entry.0.max(now);
+        let reason = offence.as_str();
+        let begun = Running { until: now, reason, collected: SignedDuration::ZERO };
+        let running = book.penalties.entry((source, key.cloned())).or_insert(begun);
+        if running.until <= now {
+            *running = begun;
+        }
+        let more = SignedDuration::from_secs(offence.seconds());
         let longest = now.saturating_add(MOST).unwrap_or(Timestamp::MAX);
-        let until =
-            from.saturating_add(SignedDuration::from_secs(offence.seconds())).unwrap_or(longest).min(longest);
-        *entry = (until, offence.as_str());
+        running.until = running.until.saturating_add(more).unwrap_or(longest).min(longest);
+        running.collected = running.collected.saturating_add(more);
+        if offence != Offence::Barred {
+            running.reason = reason;
+        }
+        let (until, in_force) = (running.until, running.in_force(now));
         let key = key.map(ToString::to_string).unwrap_or_default();
-        Penalty { source: source.to_string(), key, reason: offence.as_str(), until }
+        Penalty { source: source.to_string(), key, reason, until, in_force }
     }
 
     /// Is this key from this source barred, and for how much longer?
     pub fn barred(&self, source: Source, key: &Fingerprint) -> Option<(Duration, &'static str)> {
         let now = self.clock.now();
         let book = self.book();
-        let (until, reason) = book.penalties.get(&(source, Some(key.clone())))?;
-        active(*until, now)
-            .then(|| (Duration::try_from(until.duration_since(now)).unwrap_or_default(), *reason))
+        let running = book.penalties.get(&(source, Some(key.clone()))).filter(|r| r.in_force(now))?;
+        Some((Duration::try_from(running.until.duration_since(now)).unwrap_or_default(), running.reason))
     }
 
-    /// Takes over what a former run remembered; a source as [`Source`] prints it.
+    /// Takes over a penalty that was in force in a former run; a source as [`Source`] prints it.
     pub fn remember(&self, source: &str, key: &str, until: Timestamp) {
         let key = if key.is_empty() { Ok(None) } else { key.parse().map(Some) };
         if let (Ok(source), Ok(key)) = (source.trim_end_matches("/64").parse(), key) {
-            self.book().penalties.insert((Source::of(source), key), (until, "earlier"));
+            self.book()
+                .penalties
+                .insert((Source::of(source), key), Running { until, reason: "earlier", collected: LEAST });
         }
     }
 }
 
-/// OpenSSH's `min:` — small sins are collected before they count.
-fn active(until: Timestamp, now: Timestamp) -> bool {
-    until.duration_since(now) >= LEAST
-}
-
-fn forget_some(penalties: &mut HashMap<Culprit, (Timestamp, &'static str)>, now: Timestamp) {
-    penalties.retain(|_, (until, _)| *until > now);
+fn forget_some(penalties: &mut HashMap<Culprit, Running>, now: Timestamp) {
+    penalties.retain(|_, running| running.until > now);
     if penalties.len() >= REMEMBERED {
-        let mut ends: Vec<Timestamp> = penalties.values().map(|(until, _)| *until).collect();
+        let mut ends: Vec<Timestamp> = penalties.values().map(|running| running.until).collect();
         let middle = ends.len() / 2;
         let (_, median, _) = ends.select_nth_unstable(middle);
         let median = *median;
-        penalties.retain(|_, (until, _)| *until > median);
+        penalties.retain(|_, running| running.until > median);
     }
 }
 
@@ -392,7 +418,37 @@ mod tests {
         assert_eq!(keeper.barred(source, &key('B')), None);
         assert_eq!(keeper.barred(Source::of(ip("192.0.2.2")), &key('A')), None, "nor from elsewhere");
         assert!(keeper.admit(ip("192.0.2.1")).is_ok());
+        seconds.fetch_add(14, Ordering::SeqCst);
+        assert_eq!(keeper.barred(source, &key('A')).unwrap().0.as_secs(), 1, "to the end that was told");
         seconds.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(keeper.barred(source, &key('A')), None);
+        keeper.penalise(source, Some(&key('A')), Offence::Failed);
+        assert_eq!(keeper.barred(source, &key('A')), None, "served; the next one begins anew");
+    }
+
+    #[test]
+    fn small_sins_over_some_seconds_come_together_and_over_minutes_do_not() {
+        let (keeper, seconds) = keeper(Limits::default());
+        let source = Source::of(ip("192.0.2.1"));
+        for in_force in [false, false, true] {
+            let penalty = keeper.penalise(source, Some(&key('A')), Offence::Failed);
+            assert_eq!(penalty.in_force, in_force);
+            seconds.fetch_add(2, Ordering::SeqCst);
+        }
+        for _ in 0..10 {
+            seconds.fetch_add(60, Ordering::SeqCst);
+            assert!(!keeper.penalise(source, Some(&key('A')), Offence::Failed).in_force);
+        }
+    }
+
+    #[test]
+    fn what_a_former_run_remembered_is_in_force_to_its_end() {
+        let (keeper, seconds) = keeper(Limits::default());
+        let until = Timestamp::from_second(1_000_005).unwrap();
+        keeper.remember("192.0.2.1", key('A').as_str(), until);
+        let source = Source::of(ip("192.0.2.1"));
+        assert_eq!(keeper.barred(source, &key('A')).unwrap().0.as_secs(), 5);
+        seconds.fetch_add(5, Ordering::SeqCst);
         assert_eq!(keeper.barred(source, &key('A')), None);
     }
 

@@ -57,6 +57,8 @@ pub enum Answer {
 enum State {
     Stranger,
     KeyProven(KeyProven),
+    /// The key is proven, and barred from here: the sentence is said where russh can say one.
+    Barred(Username, String),
     Asked(Challenge),
     In(Who),
     Over,
@@ -133,7 +135,7 @@ impl Login {
     pub fn who(&self) -> Option<&Who> {
         match &self.state {
             State::In(who) => Some(who),
-            State::Stranger | State::KeyProven(_) | State::Asked(_) | State::Over => None,
+            State::Stranger | State::KeyProven(_) | State::Barred(..) | State::Asked(_) | State::Over => None,
         }
     }
 
@@ -156,7 +158,7 @@ impl Login {
         let harmless = method == "none";
         match self.take() {
             State::Stranger => self.state = State::Stranger,
-            State::KeyProven(_) | State::Asked(_) | State::In(_) | State::Over => {
+            State::KeyProven(_) | State::Barred(..) | State::Asked(_) | State::In(_) | State::Over => {
                 return self.over("method-out-of-order", "out of order").await;
             }
         }
@@ -174,7 +176,7 @@ impl Login {
         self.unfollowed += 1;
         match self.take() {
             // A proof that was not used is given up: the client begins anew.
-            State::Stranger | State::KeyProven(_) => self.state = State::Stranger,
+            State::Stranger | State::KeyProven(_) | State::Barred(..) => self.state = State::Stranger,
             State::Asked(_) | State::In(_) | State::Over => {
                 return self.over("method-out-of-order", "out of order").await;
             }
@@ -212,7 +214,7 @@ impl Login {
         let since = Instant::now();
         self.unfollowed = 0;
         match self.take() {
-            State::Stranger | State::KeyProven(_) => self.state = State::Stranger,
+            State::Stranger | State::KeyProven(_) | State::Barred(..) => self.state = State::Stranger,
             State::Asked(_) | State::In(_) | State::Over => {
                 return self.over("method-out-of-order", "out of order").await;
             }
@@ -250,7 +252,10 @@ impl Login {
                     )
                 }
             };
-            return self.over("barred", &text).await;
+            // A FAILURE to this request would send OpenSSH away before it hears why: keyboard-interactive says it.
+            self.note(Some(name.clone()), user, Some(proof.key().clone()), "barred", Offence::Barred);
+            self.state = State::Barred(name, text);
+            return Answer::KeyProven;
         }
         self.shared.phase.send_replace(Phase::Factor);
         let held = self.front.people.load().get(&name).is_some_and(|p| p.batch == Batch::HoldKey)
@@ -308,10 +313,17 @@ impl Login {
                 self.note(user.parse().ok(), user, None, "keyboard-interactive-first", Offence::Failed);
                 alike(since).await
             }
+            (State::Barred(name, text), None) if name.as_str() == user => self.over("barred", &text).await,
             // Another name than the key's, an answer to nothing, a question within a question.
-            (State::Stranger | State::KeyProven(_) | State::Asked(_) | State::In(_) | State::Over, _) => {
-                self.over("method-out-of-order", "out of order").await
-            }
+            (
+                State::Stranger
+                | State::KeyProven(_)
+                | State::Barred(..)
+                | State::Asked(_)
+                | State::In(_)
+                | State::Over,
+                _,
+            ) => self.over("method-out-of-order", "out of order").await,
         }
     }
 
