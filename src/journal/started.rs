@@ -55,11 +55,14 @@ impl Journal {
             command: Some(ask.as_asked().to_vec()),
             ..of(&who, Event::Started)
         };
-        let open = Some(self.0.open.token());
-        self.append(line.clone()).await?;
-        let line = Some(Entry { event: Event::Finished, ..line });
-        let end =
-            End { who, rule, journal: self.clone(), clock: clock.clone(), began: clock.now(), line, open };
+        let (journal, clock, open) = (self.clone(), clock.clone(), Some(self.0.open.token()));
+        // In a task of its own: whoever asked may go away while the disk works, and then the line has an end all the same.
+        let started = tokio::spawn(async move {
+            journal.append(line.clone()).await?;
+            let (began, line) = (clock.now(), Some(Entry { event: Event::Finished, ..line }));
+            Ok(End { who, rule, journal, clock, began, line, open })
+        });
+        let end = started.await.map_err(|_| CannotJournal::Closed)??;
         Ok(Started { ask, end })
     }
 }
