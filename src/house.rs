@@ -78,14 +78,14 @@ pub struct House {
     doors: Vec<JoinHandle<()>>,
     helpers: Vec<JoinHandle<()>>,
     /// Heard from the start on: a SIGHUP before somebody listens would end the process, a change would be missed.
-    changes: watch::Changes,
+    changes: tokio::sync::Mutex<watch::Changes>,
 }
 
 impl House {
     /// Opens the storage, binds the listeners, lets people in. Nothing is bound if anything is wrong.
     pub async fn open(dir: &Path, loaded: Loaded, clock: Clock, random: Random) -> anyhow::Result<Self> {
         choose_tls_provider();
-        let changes = watch::changes(dir);
+        let changes = watch::changes(dir).into();
         let Loaded { config, keys, policy } = loaded;
         let gateway = &config.gateway;
         let storage = &gateway.storage;
@@ -219,13 +219,20 @@ impl House {
 
     /// Runs until `until` is over, following changes of the files, then closes in order.
     pub async fn run(mut self, until: impl Future<Output = ()>) {
+        self.follow(until).await;
+        self.close().await;
+    }
+
+    /// Follows changes of the files, and ends what a removed or expired key has opened, until `until` is over.
+    pub async fn follow(&self, until: impl Future<Output = ()>) {
+        let mut changes = self.changes.lock().await;
         tokio::pin!(until);
         let mut second = tokio::time::interval(std::time::Duration::from_millis(500));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = &mut until => break,
-                () = self.changes.next() => {
+                () = &mut until => return,
+                () = changes.next() => {
                     if let Err(problems) = self.reload().await {
                         tracing::error!("the change is refused, the old configuration stays:\n{problems}");
                     }
@@ -233,7 +240,6 @@ impl House {
                 _ = second.tick() => self.front.recheck(),
             }
         }
-        self.close().await;
     }
 
     /// Lets nobody in any more, ends who is in, signs the journal's head.
