@@ -39,6 +39,12 @@ pub struct Setup {
     pub rules: Option<String>,
     /// `policy/sites/NAME.toml` beside the example's, with their passwords in `secrets/NAME`.
     pub sites: Vec<(String, String)>,
+    /// Where questions go instead of to the phone.
+    pub phone_url: Option<String>,
+    /// More files: path below the folder, content, mode. `@DIR@` in `gateway_more` is that folder.
+    pub files: Vec<(&'static str, String, u32)>,
+    /// The box lets nobody do anything before its password was changed.
+    pub forced_password_change: bool,
     /// What the phone does: approve, deny, silent, fraud, slow, garbage, error500.
     pub phone: &'static str,
     /// How long a question stays open.
@@ -58,6 +64,9 @@ impl Default for Setup {
             gateway_more: String::new(),
             rules: None,
             sites: Vec::new(),
+            phone_url: None,
+            files: Vec::new(),
+            forced_password_change: false,
             phone: "approve",
             timeout: "60s",
             box_latency: Duration::ZERO,
@@ -139,24 +148,20 @@ impl Door {
 
     /// The same to another port, behind which the gateway is.
     pub fn ssh_command_to(&self, port: u16, user: &str, key: &str) -> Command {
+        let mut ssh = self.ssh_without_key(port, user);
+        ssh.args(["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i"]).arg(self.path().join(key));
+        ssh
+    }
+
+    /// The same, and no key chosen yet either.
+    pub fn ssh_without_key(&self, port: u16, user: &str) -> Command {
         let mut ssh = Command::new("ssh");
-        ssh.args([
-            "-F",
-            "none",
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            "IdentityAgent=none",
-            "-o",
-            "StrictHostKeyChecking=yes",
-        ])
-        .args(["-o", "GlobalKnownHostsFile=/dev/null", "-o", "HostKeyAlias=gateway", "-o", "LogLevel=INFO"])
-        .arg("-o")
-        .arg(format!("UserKnownHostsFile={}", self.path().join("known_hosts").display()))
-        .args(["-p", &port.to_string(), "-l", user, "-i"])
-        .arg(self.path().join(key))
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
+        ssh.args(["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null"])
+            .args(["-o", "HostKeyAlias=gateway", "-o", "LogLevel=INFO", "-o"])
+            .arg(format!("UserKnownHostsFile={}", self.path().join("known_hosts").display()))
+            .args(["-p", &port.to_string(), "-l", user])
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         ssh
     }
 
@@ -181,6 +186,81 @@ impl Door {
             .stdin(Stdio::null())
             .kill_on_drop(true);
         ran(plink).await
+    }
+
+    /// dbclient as `user` with `DIR/key`, converted; it keeps no host keys here.
+    pub async fn dbclient(&self, user: &str, key: &str, options: &[&str], words: &[&str]) -> Ran {
+        let converted = self.path().join(format!("{key}.dropbear"));
+        if !converted.exists() {
+            let mut convert = Command::new("dropbearconvert");
+            convert.args(["openssh", "dropbear"]).arg(self.path().join(key)).arg(&converted);
+            let done = ran(convert).await;
+            assert_eq!(done.code, 0, "{done:?}");
+        }
+        let mut dbclient = Command::new("dbclient");
+        dbclient
+            .env("HOME", self.path())
+            .args(["-y", "-y", "-p", &self.port.to_string(), "-l", user, "-i"])
+            .arg(converted)
+            .args(options)
+            .arg("127.0.0.1")
+            .args(words)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        ran(dbclient).await
+    }
+
+    /// What `knock.py` is told when each connection takes these steps: `[["sign", user, key], ["push", user]]`.
+    pub async fn knock(&self, connections: Value) -> Vec<Vec<Value>> {
+        let told = self.python(serde_json::json!({ "port": self.port, "connections": connections })).await;
+        serde_json::from_value(told).unwrap()
+    }
+
+    /// paramiko's `SSHClient` as `user` with `DIR/key`; `disabled` are its `disabled_algorithms`.
+    pub async fn paramiko(&self, user: &str, key: &str, command: &str, disabled: Value) -> Value {
+        let key = self.path().join(key);
+        let client =
+            serde_json::json!({ "user": user, "key": key, "command": command, "disabled": disabled });
+        self.python(serde_json::json!({ "port": self.port, "client": client })).await
+    }
+
+    async fn python(&self, order: Value) -> Value {
+        let venv = std::env::var("PFORTE_VENV")
+            .expect("PFORTE_VENV names no Python environment with paramiko; tests/run makes one");
+        let mut python = Command::new(Path::new(&venv).join("bin/python"));
+        python
+            .args(["-W", "ignore"])
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/door/knock.py"))
+            .current_dir(self.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = python.spawn().expect("PFORTE_VENV/bin/python cannot be run");
+        let order = order.to_string();
+        let mut stdin = child.stdin.take().unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stdin, order.as_bytes()).await.unwrap();
+        drop(stdin);
+        let output = tokio::time::timeout(Duration::from_secs(90), child.wait_with_output());
+        let output = output.await.expect("knock.py hangs").unwrap();
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{order}\n{}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Makes an Ed25519 key `DIR/name`; gives its public line.
+    pub fn make_key(&self, name: &str) -> String {
+        make_key(&self.path().join(name), name).unwrap().public_key().to_openssh().unwrap()
+    }
+
+    /// Puts the RSA key of so many bits that `tests/door/rsa` holds at `DIR/rsa-BITS`; gives its public line.
+    pub fn rsa_key(&self, bits: u32) -> String {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/door/rsa/{bits}"));
+        let to = self.path().join(format!("rsa-{bits}"));
+        if !to.exists() {
+            pforte::init::write_new(&to, &std::fs::read(&from).unwrap(), 0o600).unwrap();
+        }
+        std::fs::copy(from.with_extension("pub"), to.with_extension("pub")).unwrap();
+        std::fs::read_to_string(from.with_extension("pub")).unwrap().trim().to_owned()
     }
 
     /// `SHA256:…` of the gateway's host key.
@@ -230,6 +310,7 @@ impl Files {
         let options = simulator::Options {
             latency: setup.box_latency,
             log_file: true,
+            forced_password_change: setup.forced_password_change,
             ..simulator::Options::new(
                 root.join("konnektor"),
                 Secret::new(PASSWORD.into()),
@@ -251,13 +332,13 @@ impl Files {
         start.gateway = start
             .gateway
             .replace("127.0.0.1:2222", "127.0.0.1:0")
-            .replace("http://127.0.0.1:8099/ask", &phone.url())
+            .replace("http://127.0.0.1:8099/ask", setup.phone_url.as_ref().unwrap_or(&phone.url()))
             .replace("timeout = \"60s\"", &format!("timeout = \"{}\"", setup.timeout));
         for (from, to) in &setup.gateway {
             assert!(start.gateway.contains(from.as_str()), "the example does not hold {from:?}");
             start.gateway = start.gateway.replace(from.as_str(), to);
         }
-        start.gateway.push_str(&setup.gateway_more);
+        start.gateway.push_str(&setup.gateway_more.replace("@DIR@", &root.display().to_string()));
         if let Some(rules) = &setup.rules {
             start.rules.clone_from(rules);
         }
@@ -270,7 +351,11 @@ impl Files {
             ),
         );
         start.write(root).unwrap();
+        for (path, content, mode) in &setup.files {
+            pforte::init::write_new(&root.join(path), content.as_bytes(), *mode).unwrap();
+        }
         for (name, text) in &setup.sites {
+            let text = text.replace("@BOX@", &konnektor.address().to_string());
             std::fs::write(root.join(format!("policy/sites/{name}.toml")), text).unwrap();
             pforte::init::write_new(&root.join(format!("secrets/{name}")), PASSWORD.as_bytes(), 0o600)
                 .unwrap();
