@@ -72,7 +72,10 @@ class Knocker:
         except (EOFError, OSError):
             pass
         while True:
-            number, reply = self.heard.queue.get(timeout=90)
+            try:
+                number, reply = self.heard.queue.get(timeout=15)
+            except queue.Empty:
+                return {"reply": "silence"}
             if number == BANNER:
                 continue
             told = {"ms": int((time.monotonic() - begin) * 1000)}
@@ -90,6 +93,7 @@ class Knocker:
                 told |= {"reply": "question", "text": text, "prompts": [p for p, _ in prompts]}
             elif number == GONE:
                 self.line.join(5)
+                self.heard.abort()
                 told |= {"reply": "gone", "goodbye": self.line.goodbye}
             else:
                 told |= {"reply": "accepted"}
