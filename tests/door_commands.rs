@@ -19,7 +19,8 @@ struct Master<'d> {
 impl<'d> Master<'d> {
     async fn open(door: &'d Door) -> Self {
         let mut ssh = door.ssh_command(JANE, "jane");
-        ssh.args(["-M", "-N", "-S"]).arg(door.path().join("control")).arg("127.0.0.1");
+        // A variable goes where both the master and the session over it say so.
+        ssh.args(["-o", "SendEnv=LANG", "-M", "-N", "-S"]).arg(door.path().join("control")).arg("127.0.0.1");
         let child = ssh.stderr(Stdio::null()).spawn().unwrap();
         for _ in 0..1000 {
             if door.path().join("control").exists() {
@@ -334,6 +335,10 @@ async fn an_incomplete_backup_is_kept_named_and_ends_with_1() {
 async fn data_goes_to_standard_output_and_sentences_do_not() {
     let door = Door::open(Setup::default()).await;
     let master = Master::open(&door).await;
+    let file = door.path().join("konnektor/infomodell.json");
+    let mut infomodell: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    infomodell["bemerkung"] = json!("Größe „Ü“");
+    std::fs::write(&file, infomodell.to_string()).unwrap();
     // To standard output: the JSON, whole, and nothing else.
     let out = master.run("konnektor backup -f -").await;
     assert_eq!(out.code, 0, "{}", out.stderr);
@@ -345,7 +350,7 @@ async fn data_goes_to_standard_output_and_sentences_do_not() {
     let shown = master.run(&format!("konnektor show -f {kept}")).await;
     assert_eq!((shown.code, &shown.stdout, shown.stderr.as_str()), (0, &out.stdout, ""));
     // Umlauts come as UTF-8.
-    assert!(shown.stdout.chars().any(|c| "äöüÄÖÜß".contains(c)), "no umlaut in the box's content");
+    assert!(shown.stdout.contains("Größe „Ü“"), "{}", shown.stdout);
 
     let named = master.run("konnektor backup -f vorher.json -s infomodell,update").await;
     assert_eq!(named.code, 0, "{named:?}");
@@ -516,6 +521,17 @@ async fn sessions_over_one_connection_take_one_push_and_an_idle_one_stays() {
     assert_eq!(started[0]["session"], started[1]["session"]);
     master.close().await;
     door.wait_for("finished", 3).await;
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_carries_any_number_of_sessions_one_after_another() {
+    let door = Door::open(Setup::default()).await;
+    let steps = [json!(["sign", JANE, "jane"]), json!(["push", JANE])].into_iter();
+    let steps: Vec<Value> = steps.chain((0..40).map(|_| json!(["run", "whoami"]))).collect();
+    let told = door.knock(json!([steps])).await;
+    assert!(told[0][2..].iter().all(|ran| ran["code"] == 0), "{told:?}");
+    assert_eq!(door.phone.questions(), 1);
     door.close().await;
 }
 
