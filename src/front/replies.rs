@@ -1,5 +1,6 @@
 //! What goes back: a channel as a [`Sink`], the order of its last frames, texts that every client can show.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,12 +19,13 @@ pub struct Outgoing {
     half: ChannelWriteHalf<Msg>,
     /// A terminal has one screen for both.
     merged: bool,
+    ended: AtomicBool,
 }
 
 impl Outgoing {
     /// Takes a channel's write half; `merged` puts standard error into standard output, as a terminal does.
     pub fn new(half: ChannelWriteHalf<Msg>, merged: bool) -> Self {
-        Self { half, merged }
+        Self { half, merged, ended: AtomicBool::new(false) }
     }
 
     /// The last frames in their order: what was written, exit-status, EOF, CLOSE (RFC 4254 §6.10, §5.3).
@@ -31,6 +33,8 @@ impl Outgoing {
         let last = async {
             self.half.exit_status(exit).await?;
             self.half.eof().await?;
+            // Before CLOSE: whoever has read it may open the next channel at once.
+            self.ended.store(true, Ordering::SeqCst);
             self.half.close().await
         };
         // They wait behind other channels' data at most; a connection that takes nothing for so long is dead.
@@ -39,6 +43,13 @@ impl Outgoing {
             Ok(Err(e)) => tracing::debug!("end of a channel: {e}"),
             Err(_) => tracing::debug!("end of a channel: the client takes nothing"),
         }
+    }
+}
+
+impl Outgoing {
+    /// Is the channel closed from here? russh reports the client's CLOSE only if it came before ours.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 }
 

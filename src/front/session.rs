@@ -39,6 +39,7 @@ struct Running {
     keyboard: Option<Arc<Keyboard>>,
     interrupt: Arc<tokio::sync::Notify>,
     task: Option<tokio::task::AbortHandle>,
+    outgoing: Option<Arc<Outgoing>>,
 }
 
 /// All session channels of a connection. Dropped with it, and all that runs in them too.
@@ -59,6 +60,7 @@ impl Sessions {
     /// A new session channel; `false` if there are too many.
     pub fn open(&mut self, channel: Channel<Msg>, who: Who) -> bool {
         while self.tasks.try_join_next().is_some() {}
+        self.open.retain(|_, running| !running.outgoing.as_ref().is_some_and(|o| o.has_ended()));
         if self.open.len() >= self.front.keeper.limits().sessions_per_connection {
             return false;
         }
@@ -74,6 +76,7 @@ impl Sessions {
             keyboard: None,
             interrupt: Arc::default(),
             task: None,
+            outgoing: None,
         };
         self.open.insert(id, running);
         true
@@ -172,6 +175,7 @@ impl Sessions {
         let Some(half) = running.idle.take() else { return false };
         let on_terminal = running.terminal.is_some();
         let outgoing = Arc::new(Outgoing::new(half, on_terminal));
+        running.outgoing = Some(outgoing.clone());
         let language = running.language.unwrap_or(self.front.language);
         let terminal = if on_terminal { Terminal::Screen } else { Terminal::None };
         let job = Job {
