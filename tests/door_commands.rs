@@ -352,17 +352,17 @@ async fn data_goes_to_standard_output_and_sentences_do_not() {
     // Umlauts come as UTF-8.
     assert!(shown.stdout.contains("Größe „Ü“"), "{}", shown.stdout);
 
-    let named = master.run("konnektor backup -f vorher.json -s infomodell,update").await;
+    let named = master.run("konnektor backup -f 2026-01-02-03-04.json -s infomodell,update").await;
     assert_eq!(named.code, 0, "{named:?}");
-    assert!(named.stdout.starts_with("praxis-mueller/main vorher.json\n"), "{named:?}");
+    assert!(named.stdout.starts_with("praxis-mueller/main 2026-01-02-03-04.json\n"), "{named:?}");
     assert_eq!(named.stdout.lines().count(), 3, "{named:?}");
-    let twice = master.run("konnektor backup -f vorher.json -s infomodell").await;
+    let twice = master.run("konnektor backup -f 2026-01-02-03-04.json -s infomodell").await;
     assert_eq!((twice.code, twice.stdout.as_str()), (64, ""), "a name counts once: {twice:?}");
 
-    let one = master.run("konnektor show -f vorher.json -s update").await;
+    let one = master.run("konnektor show -f 2026-01-02-03-04.json -s update").await;
     let one: Value = serde_json::from_str(&one.stdout).unwrap();
     assert_eq!(one.as_object().unwrap().keys().collect::<Vec<_>>(), ["update"]);
-    let absent = master.run("konnektor show -f nachher.json").await;
+    let absent = master.run("konnektor show -f 2026-01-02-03-05.json").await;
     assert_eq!((absent.code, absent.stdout.as_str()), (64, ""), "{absent:?}");
     assert!(one_line(&absent.stderr), "{absent:?}");
     let unknown = master.run("konnektor backup -s erfunden").await;
