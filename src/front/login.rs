@@ -378,6 +378,15 @@ impl Login {
     /// Both factors are proven: a place of one's own, a line in the journal, then in.
     async fn enter(&mut self, principal: Principal) -> Answer {
         let who = Who::new(principal);
+        // The phone took its time: the key's conditions hold now too, not only when it signed (R57).
+        let holds = self.front.keys.load().holds(who.user(), who.key(), who.source(), self.front.clock.now());
+        if let Err(why) = holds {
+            let text = match self.front.language {
+                Language::English => "Your key is no longer valid here.",
+                Language::German => "Ihr Schluessel gilt hier nicht mehr.",
+            };
+            return self.over(&why.to_string(), text).await;
+        }
         if self.shared.place.proven(who.user()).is_err() {
             let text = match self.front.language {
                 Language::English => "You have too many connections open. Close some.",
