@@ -307,6 +307,13 @@ impl Rx {
         all
     }
 
+    /// Bytes without a look at them, until the end of the connection, which has to come.
+    pub async fn drain(&mut self) {
+        let mut heap = vec![0; 16 << 10];
+        let drained = async { while matches!(self.stream.read(&mut heap).await, Ok(1..)) {} };
+        tokio::time::timeout(PATIENCE, drained).await.expect("the server hangs");
+    }
+
     /// A line of text, before the first packet. `None`: closed.
     pub async fn line(&mut self) -> Option<String> {
         loop {
