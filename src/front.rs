@@ -515,7 +515,8 @@ impl Front {
             Refused::CannotJournal(_) => exit::CANNOT_JOURNAL,
         };
         let mut sentence = sentences::refused(refused, out.language);
-        if let (Some(contact), true) = (&self.contact, code == exit::REFUSED || code == exit::CANNOT_JOURNAL) {
+        if let (Some(contact), true) = (&self.contact, code == exit::REFUSED || code == exit::CANNOT_JOURNAL)
+        {
             sentence.extend([out.pick(" Operator: ", " Betreiber: "), contact]);
         }
         told(out, sentence, code).await

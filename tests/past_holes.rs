@@ -213,8 +213,15 @@ async fn r11_a_line_that_does_not_parse_is_on_record_as_it_came() {
     let jane = key(&door, "jane");
     let mut raw = Raw::inside(door.port, JANE, &jane).await;
     let long = vec![b'a'; 100_000];
-    let lines: [&[u8]; 7] =
-        [b"", b"rm -rf /", b"konnektor backup '", b"konnektor backup\nid", b"\xff\xfe\x00", b"konnektor \x1b[2J", &long];
+    let lines: [&[u8]; 7] = [
+        b"",
+        b"rm -rf /",
+        b"konnektor backup '",
+        b"konnektor backup\nid",
+        b"\xff\xfe\x00",
+        b"konnektor \x1b[2J",
+        &long,
+    ];
     for line in lines {
         let ended = raw.run(line).await;
         assert_eq!(ended.code, Some(64), "{line:?}: {ended:?}");
@@ -544,8 +551,8 @@ async fn r53_an_rsa_key_is_compared_with_its_exponent() {
     let forged = |data: &[u8]| {
         use sha2::Digest;
         let head = [
-            0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03, 0x05, 0x00, 0x04,
-            0x40,
+            0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03, 0x05,
+            0x00, 0x04, 0x40,
         ];
         let mut padded = vec![0, 1];
         padded.resize(512 - 1 - head.len() - 64, 0xff);
@@ -611,9 +618,25 @@ async fn r54_a_name_that_could_be_an_argument_or_a_path_is_nobody() {
     let jane = key(&door, "jane");
     let long = format!("firm-{}.doe", "a".repeat(100));
     let names = [
-        "-2", "--help", "-oProxyCommand=id", "firm-jane.doe,root", "firm-jane.doe\n", "firm-jane.doe ", " firm-jane.doe",
-        "FIRM-JANE.DOE", "firm-jane.doe\0", "../firm-jane.doe", "firm-jane/doe", "firm-jane.doe%", "firm-%.%", "firm-*",
-        "", "root", "firm-jane.döe", "ﬁrm-jane.doe", &long,
+        "-2",
+        "--help",
+        "-oProxyCommand=id",
+        "firm-jane.doe,root",
+        "firm-jane.doe\n",
+        "firm-jane.doe ",
+        " firm-jane.doe",
+        "FIRM-JANE.DOE",
+        "firm-jane.doe\0",
+        "../firm-jane.doe",
+        "firm-jane/doe",
+        "firm-jane.doe%",
+        "firm-%.%",
+        "firm-*",
+        "",
+        "root",
+        "firm-jane.döe",
+        "ﬁrm-jane.doe",
+        &long,
     ];
     for name in names {
         let mut raw = Raw::asking(door.port).await;
@@ -691,13 +714,13 @@ async fn r57_a_keys_from_holds_through_the_second_factor() {
 async fn r57_a_keys_expiry_holds_through_the_second_factor() {
     let offset = Arc::new(AtomicI64::new(0));
     let ahead = offset.clone();
-    let clock = Clock::of(move || {
-        Timestamp::now() + jiff::SignedDuration::from_secs(ahead.load(Ordering::SeqCst))
-    });
+    let clock =
+        Clock::of(move || Timestamp::now() + jiff::SignedDuration::from_secs(ahead.load(Ordering::SeqCst)));
     let door = Door::open(Setup { phone: "silent", clock, ..Setup::default() }).await;
     let jane = key(&door, "jane");
     let line = jane.public_key().to_openssh().unwrap();
-    let expiry = (Timestamp::now() + jiff::SignedDuration::from_secs(60)).strftime("%Y%m%d%H%M%SZ").to_string();
+    let expiry =
+        (Timestamp::now() + jiff::SignedDuration::from_secs(60)).strftime("%Y%m%d%H%M%SZ").to_string();
     door.register(JANE, &format!("expiry-time=\"{expiry}\" {line}"));
     door.reload().await;
     let mut raw = Raw::asking(door.port).await;
@@ -705,9 +728,12 @@ async fn r57_a_keys_expiry_holds_through_the_second_factor() {
     raw.begin_factor(JANE).await;
     // A minute passes for the key; the phone's question is open for 60 s, so only half of that for it.
     offset.store(40, Ordering::SeqCst);
-    door.register(JANE, &format!("expiry-time=\"{}\" {line}", {
-        (Timestamp::now() + jiff::SignedDuration::from_secs(20)).strftime("%Y%m%d%H%M%SZ")
-    }));
+    door.register(
+        JANE,
+        &format!("expiry-time=\"{}\" {line}", {
+            (Timestamp::now() + jiff::SignedDuration::from_secs(20)).strftime("%Y%m%d%H%M%SZ")
+        }),
+    );
     door.reload().await;
     door.phone_does("approve");
     let last = raw.rounds().await;
@@ -756,7 +782,9 @@ async fn r62_r64_r87_no_subsystem_and_no_environment_but_the_language() {
     let mut raw = Raw::inside(door.port, JANE, &jane).await;
     let (_, theirs) = raw.channel().await;
     let variable = |name: &str, value: &str| Payload(Vec::new()).text(name).text(value).0;
-    for name in ["LD_PRELOAD", "PATH", "BASH_ENV", "GIT_SSH_COMMAND", "LC_", "LANGUAGE", "lang", "LANG\0X", ""] {
+    for name in
+        ["LD_PRELOAD", "PATH", "BASH_ENV", "GIT_SSH_COMMAND", "LC_", "LANGUAGE", "lang", "LANG\0X", ""]
+    {
         let taken = raw.channel_request(theirs, "env", &variable(name, "x")).await;
         assert_eq!(taken, name == "LC_", "{name}");
     }
@@ -806,7 +834,11 @@ async fn r69_a_command_with_anything_behind_it_is_refused_and_on_record() {
     ];
     for line in lines {
         let ended = raw.run(line).await;
-        assert!(ended.code.is_some_and(|code| code == 64 || code == 77), "{:?}: {ended:?}", line.escape_ascii());
+        assert!(
+            ended.code.is_some_and(|code| code == 64 || code == 77),
+            "{:?}: {ended:?}",
+            line.escape_ascii()
+        );
         assert!(ended.stdout.is_empty(), "{ended:?}");
     }
     assert_eq!(door.events("refused").len(), lines.len(), "{:#?}", door.events("refused"));
@@ -871,7 +903,12 @@ async fn r86_output_then_exit_status_then_eof_then_close_a_thousand_times() {
 async fn r94_a_box_that_cannot_be_reached_is_said_on_stderr_with_a_code() {
     let door = Door::open(Setup {
         rules: Some("[[rule]]\nwho = [\"firm-*\"]\nmay = [\"konnektor backup\"]\non = [\"*\"]\n".into()),
-        sites: vec![("praxis-fern".into(), pforte::init::SITE.replace("praxis-mueller", "praxis-fern").replace("192.168.2.100:9443", "127.0.0.1:1"))],
+        sites: vec![(
+            "praxis-fern".into(),
+            pforte::init::SITE
+                .replace("praxis-mueller", "praxis-fern")
+                .replace("192.168.2.100:9443", "127.0.0.1:1"),
+        )],
         ..Setup::default()
     })
     .await;
@@ -919,7 +956,9 @@ async fn r95_remote_forwards_and_agents_are_refused_with_an_answer() {
     let x11 = Payload(Vec::new()).flag(false).text("MIT-MAGIC-COOKIE-1").text("00").number(0).0;
     assert!(!raw.channel_request(theirs, "x11-req", &x11).await);
     // russh answers an unknown type twice (0.65.1), so nothing is read behind it.
-    raw.tx.send(raw::open(104, "tun@openssh.com").number(1 << 20).number(32 << 10).number(1).number(1).0).await;
+    raw.tx
+        .send(raw::open(104, "tun@openssh.com").number(1 << 20).number(32 << 10).number(1).number(1).0)
+        .await;
     assert_eq!(raw.rx.read().await.unwrap()[0], msg::OPEN_FAILURE);
     drop(raw);
     door.close().await;

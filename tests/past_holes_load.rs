@@ -294,10 +294,8 @@ async fn lasted(raw: Raw, drip: Option<Vec<u8>>) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r83_each_grace_time_is_absolute_and_leaves_no_login_behind() {
-    let setup = Setup {
-        phone: "silent",
-        ..limits("kex_grace = \"1s\"\nkey_grace = \"2s\"\nfactor_grace = \"2s\"")
-    };
+    let setup =
+        Setup { phone: "silent", ..limits("kex_grace = \"1s\"\nkey_grace = \"2s\"\nfactor_grace = \"2s\"") };
     let door = Door::open(setup).await;
     let jane = key(&door);
     let soon = |lasted: Duration, seconds: f64, stage: &str| {
@@ -436,7 +434,9 @@ async fn r90_an_idle_client_is_asked_and_stays_and_a_dead_one_is_ended() {
         async {
             let mut pings = 0;
             while began.elapsed() < Duration::from_secs(5) {
-                let Ok(message) = tokio::time::timeout(Duration::from_secs(1), idle.rx.next()).await else { continue };
+                let Ok(message) = tokio::time::timeout(Duration::from_secs(1), idle.rx.next()).await else {
+                    continue;
+                };
                 if message.expect("it stays")[0] == msg::GLOBAL_REQUEST {
                     pings += 1;
                     idle.tx.send([msg::REQUEST_FAILURE]).await;

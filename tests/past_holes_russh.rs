@@ -1,6 +1,6 @@
 //! What broke the SSH library, and others' libraries, below the login, each as a requirement of ours. The numbers are
 //! those of docs/past-holes.md. Most of it a release of russh holds; these tests guard its next one.
-//! Absent on purpose: the login itself (past_holes) and load (past_holes_load).
+//! Absent on purpose: the login itself (`past_holes`) and load (`past_holes_load`).
 
 mod door;
 mod raw;
@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use door::{Door, JANE, Setup};
 use futures::StreamExt;
-use raw::{CURVE, Fields, Payload, Proposal, Raw, STRICT, blob, growth, is_refusal, lists, msg, probe, request, resident};
+use raw::{
+    CURVE, Fields, Payload, Proposal, Raw, STRICT, blob, growth, is_refusal, lists, msg, probe, request,
+    resident,
+};
 use ssh_key::PrivateKey;
 
 const MIB: u64 = 1 << 20;
@@ -105,8 +108,12 @@ async fn r32_a_zero_point_within_the_hybrid_exchange_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn r20_no_finite_field_exchange_is_offered() {
     let door = Door::open(Setup::default()).await;
-    for kex in ["diffie-hellman-group14-sha256", "diffie-hellman-group1-sha1", "diffie-hellman-group-exchange-sha256", "none"]
-    {
+    for kex in [
+        "diffie-hellman-group14-sha256",
+        "diffie-hellman-group1-sha1",
+        "diffie-hellman-group-exchange-sha256",
+        "none",
+    ] {
         let said = exchange(&door, &Proposal::kex(kex), &[1]).await;
         assert!(said.iter().all(|m| m[0] != msg::KEX_REPLY), "{kex}: {said:?}");
     }
@@ -286,7 +293,9 @@ async fn r24_a_count_of_answers_is_not_believed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn r28_text_before_the_version_is_not_listened_to() {
     let door = Door::open(Setup::default()).await;
-    for first in ["hello\r\n", "GET / HTTP/1.1\r\n", "\r\n", "SSH-1.5-x\r\n", "SSH-2.1-x\r\n", "ssh-2.0-x\r\n"] {
+    for first in
+        ["hello\r\n", "GET / HTTP/1.1\r\n", "\r\n", "SSH-1.5-x\r\n", "SSH-2.1-x\r\n", "ssh-2.0-x\r\n"]
+    {
         let mut raw = Raw::tcp(door.port).await;
         raw.tx.raw(first.as_bytes()).await;
         raw.tx.raw(format!("{}\r\n", raw::VERSION).as_bytes()).await;
@@ -443,7 +452,10 @@ async fn r36_channels_opened_while_others_run_are_all_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r65_a_key_exchange_that_never_ends_is_ended() {
-    let setup = Setup { gateway_more: "\n[limits]\nkex_grace = \"1s\"\nkey_grace = \"2s\"\nkeepalive = \"300ms\"\n".into(), ..Setup::default() };
+    let setup = Setup {
+        gateway_more: "\n[limits]\nkex_grace = \"1s\"\nkey_grace = \"2s\"\nkeepalive = \"300ms\"\n".into(),
+        ..Setup::default()
+    };
     let door = Door::open(setup).await;
     let jane = key(&door);
     // Before the login, kept alive with messages that mean nothing.
@@ -452,7 +464,11 @@ async fn r65_a_key_exchange_that_never_ends_is_ended() {
     let ended = tokio::time::timeout(Duration::from_secs(10), async {
         let Raw { mut tx, mut rx, .. } = raw;
         tokio::join!(
-            async { while tx.send(Payload::of(msg::IGNORE).text("x").0).await { tokio::time::sleep(Duration::from_millis(100)).await } },
+            async {
+                while tx.send(Payload::of(msg::IGNORE).text("x").0).await {
+                    tokio::time::sleep(Duration::from_millis(100)).await
+                }
+            },
             async { while rx.next().await.is_some() {} }
         )
     });
@@ -483,7 +499,8 @@ async fn r67_answers_to_nothing_fill_nothing() {
         raw.tx.send([msg::REQUEST_SUCCESS]).await;
         raw.tx.send([msg::REQUEST_FAILURE]).await;
     }
-    let alive = raw.tx.send(raw::open_session(0)).await && raw.rx.read_one_of(&[msg::OPEN_CONFIRMATION]).await.is_some();
+    let alive = raw.tx.send(raw::open_session(0)).await
+        && raw.rx.read_one_of(&[msg::OPEN_CONFIRMATION]).await.is_some();
     assert!(growth(before) < 4 * MIB, "{} KiB, alive: {alive}", growth(before) >> 10);
     drop(raw);
     assert_well(&door).await;
@@ -541,7 +558,8 @@ fn bodies(number: u8) -> Vec<Vec<u8>> {
     })
     .take(200)
     .collect();
-    let mut bodies = vec![Vec::new(), vec![0; 40], vec![0xff; 40], vec![0, 0, 0, 1, 0, 0, 0, 9, b'e'], random];
+    let mut bodies =
+        vec![Vec::new(), vec![0; 40], vec![0xff; 40], vec![0, 0, 0, 1, 0, 0, 0, 9, b'e'], random];
     let good = match number {
         msg::KEXINIT => Proposal::default().payload(),
         msg::USERAUTH_REQUEST => request(JANE, "keyboard-interactive").text("").text("").0,
@@ -567,8 +585,16 @@ async fn r68_no_malformed_message_at_any_stage_hurts_anybody_else() {
     let door = Arc::new(Door::open(setup).await);
     let jane = Arc::new(key(&door));
     let mut witness = Raw::inside(door.port, JANE, &jane).await;
-    let stages =
-        [Stage::Clear, Stage::Exchange, Stage::Keyed, Stage::Asking, Stage::Proven, Stage::Asked, Stage::Inside, Stage::Channel];
+    let stages = [
+        Stage::Clear,
+        Stage::Exchange,
+        Stage::Keyed,
+        Stage::Asking,
+        Stage::Proven,
+        Stage::Asked,
+        Stage::Inside,
+        Stage::Channel,
+    ];
     let port = door.port;
     let all = stages.into_iter().flat_map(|stage| (0..=100).map(move |number| (stage, number)));
     futures::stream::iter(all)
@@ -600,7 +626,16 @@ async fn r68_packets_and_keys_of_a_wrong_shape_are_refused() {
     let door = Door::open(Setup::default()).await;
     let jane = key(&door);
     // Padding of every wrong kind, an empty payload, ciphertext shorter than its tag.
-    for body in [vec![0; 16], vec![255; 16], vec![15; 16], vec![16; 16], vec![11; 12], vec![3, 5, 0, 0], vec![0], vec![1]] {
+    for body in [
+        vec![0; 16],
+        vec![255; 16],
+        vec![15; 16],
+        vec![16; 16],
+        vec![11; 12],
+        vec![3, 5, 0, 0],
+        vec![0],
+        vec![1],
+    ] {
         let mut raw = Raw::versions(door.port).await;
         let packet = raw.tx.sealed(body.clone());
         raw.tx.raw(&packet).await;
@@ -640,7 +675,14 @@ async fn r68_packets_and_keys_of_a_wrong_shape_are_refused() {
         let answer = raw.ask(wrong).await;
         assert!(answer.is_none_or(|a| a[0] == msg::DISCONNECT || is_refusal(&a)), "{length}");
     }
-    for algorithm in ["ssh-rsa", "rsa-sha2-512", "ssh-ed25519-cert-v01@openssh.com", "sk-ssh-ed25519@openssh.com", "", "ssh-dss"] {
+    for algorithm in [
+        "ssh-rsa",
+        "rsa-sha2-512",
+        "ssh-ed25519-cert-v01@openssh.com",
+        "sk-ssh-ed25519@openssh.com",
+        "",
+        "ssh-dss",
+    ] {
         let mut raw = Raw::asking(door.port).await;
         let wrong = raw.signed_as(JANE, algorithm, &blob(&jane), |data| {
             Payload(Vec::new()).text("ssh-ed25519").text(raw::sign(&jane, data)).0

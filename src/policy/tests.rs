@@ -132,10 +132,10 @@ on = ["*"]
         "2026-11-20T13:00:00Z".parse().unwrap(),
     )]);
     let at = |now: &str| {
-        decide(&policy, backup("praxis-mueller"), &jane, &grants, now.parse().unwrap(), None)
-            .map(|p| p.rule().to_owned())
+        let decided = decide(&policy, backup("praxis-mueller"), &jane, &grants, now.parse().unwrap(), None);
+        decided.map(|permit| permit.rule().to_owned()).map_err(|(_, denied)| denied)
     };
-    assert_eq!(at(NOON).map_err(|e| e.1), Ok("rules.toml:8".into()));
+    assert_eq!(at(NOON), Ok("rules.toml:8".into()));
     assert!(at("2026-11-20T13:00:00Z").is_err(), "consent ends with its time");
     let john = who("firm-john.roe", "203.0.113.7");
     assert_eq!(ask(&policy, backup("praxis-mueller"), &john, NOON).unwrap(), "rules.toml:14");

@@ -402,7 +402,7 @@ pub fn journal_in(dir: &Path) -> Vec<Value> {
 
 /// Panics unless the journal is whole.
 pub fn verify(dir: &Path) {
-    let key = ssh_key::PublicKey::read_openssh_file(&dir.join("state/journal_ed25519.pub")).unwrap();
+    let key = ssh_key::PublicKey::read_openssh_file(dir.join("state/journal_ed25519.pub")).unwrap();
     let report = pforte::journal::verify(&dir.join("state/journal"), &key).unwrap();
     assert!(report.is_sound(), "{report}");
 }

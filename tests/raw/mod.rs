@@ -347,7 +347,7 @@ pub struct Ended {
     pub code: Option<u32>,
     pub stdout: String,
     pub stderr: String,
-    /// Message numbers in their order, WINDOW_ADJUST left out.
+    /// Message numbers in their order, `WINDOW_ADJUST` left out.
     pub order: Vec<u8>,
 }
 
@@ -439,8 +439,8 @@ impl Raw {
         let mut fields = Fields::of(&reply);
         let (host_key, their_public) = (fields.text(), fields.text());
         let peer = UnparsedPublicKey::new(&X25519, their_public);
-        let secret =
-            agreement::agree(&private, peer, (), |secret| Ok::<_, ()>(mpint(secret))).expect("a shared secret");
+        let secret = agreement::agree(&private, peer, (), |secret| Ok::<_, ()>(mpint(secret)))
+            .expect("a shared secret");
         let mut hash = Sha256::new();
         for part in [VERSION.as_bytes(), self.server_version.as_bytes(), ours, &theirs, host_key] {
             hash.update((part.len() as u32).to_be_bytes());
@@ -471,7 +471,9 @@ impl Raw {
     /// A publickey request with its signature over this session.
     pub fn signed(&self, user: &str, key: &PrivateKey) -> Vec<u8> {
         let blob = key.public_key().to_bytes().unwrap();
-        self.signed_as(user, "ssh-ed25519", &blob, |data| Payload(Vec::new()).text("ssh-ed25519").text(sign(key, data)).0)
+        self.signed_as(user, "ssh-ed25519", &blob, |data| {
+            Payload(Vec::new()).text("ssh-ed25519").text(sign(key, data)).0
+        })
     }
 
     /// The same with any key blob and any signature.
