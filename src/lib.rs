@@ -1,4 +1,69 @@
 //! pforte, the gate: an SSH gateway through which partner firms maintain their customers' machines.
+//!
+//! A technician comes to the front door with a key and a phone; every door further in takes a proof that only the door
+//! before it can hand out. Nobody has to remember to check.
+//!
+//! ```text
+//! Stranger ──key──▶ KeyProven ──second factor──▶ Principal ──parse──▶ Draft ─settle─▶ Ask ──gate──▶ Started<Ask> ──▶ commands
+//!                                                                                    policy decides, journal writes, then it runs
+//! ```
+//!
+//! # The code map
+//!
+//! | module | its one job |
+//! |---|---|
+//! | [`names`], [`clock`], [`random`], [`secret`] | checked text; time and chance as arguments; what must not be printed |
+//! | [`asks`] | what can be asked for, as data |
+//! | [`config`] | `policy/` → data, every error at once with its place |
+//! | [`state`] | what outlives a restart: used codes, learned certificates, penalties |
+//! | [`factor`] | the second factor's providers: a question goes out, a verdict comes back |
+//! | [`identity`] | `KeyProven`, `Principal`, `Machine`: the proofs, and the only places that make them |
+//! | [`grants`] | the customer's consent (so far: nobody has a switch, so nobody has consented) |
+//! | [`policy`] | `decide`: pure, no clock, no I/O |
+//! | [`journal`] | append-only, chained, durable; `Permit` → `Started` |
+//! | [`gate`] | decide, then journal; the only caller of both |
+//! | [`konnektor`], [`vault`] | the boxes' management interface; backups at rest |
+//! | [`commands`], [`sentences`] | the table of commands, and what people read |
+//! | [`prompt`] | a line editor over any byte stream |
+//! | [`front`] | the only SSH server: login, limits, sessions |
+//! | [`house`], [`check`], [`init`], [`ledger`], [`demo`] | build the parts, and the subcommands |
+//!
+//! Lower never imports higher: `tests/imports.rs` holds the table of who may use whom.
+//!
+//! # Where this house differs from its plan
+//!
+//! - `factor` stands beside `identity`, not below it: code below `identity` could reach into its proofs' private fields, and a provider
+//!   that talks to the network should not be able to make one.
+//! - A command is parsed into a `Draft` first, for `-i` may be left out where exactly one Konnektor is permitted. Only the gate turns it
+//!   into a `Command`, and only a `Command` can be permitted.
+//! - `help`, `whoami`, `sites` and `why` are a family of their own, open to everybody whom a rule names that has not ended. So an empty
+//!   policy denies them too.
+//! - A login that cannot be journalled still lets its person in, to nothing: every command then ends with 254 and a sentence. The
+//!   alternative is ssh's own 255, which says nothing.
+//! - A connection has a `finished` line of its own.
+//!
+//! # Invariants, and the tests that hold them
+//!
+//! | invariant | held by |
+//! |---|---|
+//! | no journal line, no action | types (`tests/compile_fail`), `tests/door_full_disk.rs`, `tests/door_crash.rs` |
+//! | a full disk stops new work with 254 and loses nothing | `tests/door_full_disk.rs`, `tests/journal_crash.rs` |
+//! | an empty policy denies everything | `tests/door_first.rs`, `policy::tests` |
+//! | an unknown field, site or group, a bad key: the start fails with its place | `policy::tests`, `identity::keys::tests` |
+//! | the second factor fails closed; an answer belongs to one person, one connection, one challenge, once | `tests/door_factors.rs`, `tests/factor_*.rs`, `tests/past_holes.rs` (R2, R88) |
+//! | a client that skips the key, or changes its name between the factors, is out | `tests/past_holes.rs` (R27, R58), `tests/door_keys.rs` |
+//! | no shell; nothing a client sent becomes part of a command line | `commands::parse` tests, `tests/door_commands.rs` |
+//! | addresses to dial come from `policy/sites` alone | `clippy.toml` bans every other dial; `tests/imports.rs` |
+//! | secrets have types that cannot be printed | `tests/compile_fail/a_secret_*.rs`, `tests/konnektor_faults.rs` |
+//! | a removed or expired key ends what it opened within a second | `tests/door_keys.rs`, `tests/past_holes.rs` (R57) |
+//! | a panic ends one session | `tests/past_holes*.rs` (R12, R32) |
+//! | every queue is bounded | `clippy.toml` bans unbounded ones; `tests/past_holes_load.rs` |
+//! | unknown and forbidden look the same, in words and time | `tests/door_keys.rs`, `tests/door_commands.rs`, `policy::tests` |
+//! | a changed, missing, moved or cut line is found and named | `tests/journal_damage.rs` |
+//! | no patient's name is kept | `tests/konnektor_backup.rs`, the demo |
+//!
+//! What russh does not let us hold from outside is listed in `docs/ssh.md`; what broke other gateways, in `docs/past-holes.md`.
+
 pub mod asks;
 pub mod check;
 pub mod clock;
