@@ -30,18 +30,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::asks::{Ask, Command};
 use crate::clock::Clock;
 use crate::commands::{self, Out, Works, exit};
 use crate::config::{Language, Person};
 use crate::gate::{Gate, Refused};
 use crate::identity::keys::KeyBook;
-use crate::identity::second_factor::SecondFactor;
+use crate::identity::second_factor::{NotConfirmed, SecondFactor};
 use crate::identity::{Connection, Who};
-use crate::journal::started::of;
+use crate::journal::started::{Started, of};
 use crate::journal::{Entry, Event, Journal};
 use crate::names::{Fingerprint, SessionId, Username};
 use crate::policy::Denied;
+use crate::prompt::{Prompt, Read};
 use crate::random::Random;
+use crate::secret::Secret;
 use crate::sentences;
 use crate::state::State;
 use handler::Handler;
@@ -265,6 +268,7 @@ impl Front {
             who: OnceLock::new(),
             trail: Mutex::default(),
             ended: OnceLock::new(),
+            stop: CancellationToken::new(),
         });
         let handler = Handler::new(self.clone(), shared.clone());
         let ran = tokio::select! {
@@ -364,6 +368,17 @@ impl Front {
         self.registry.add(who, shared);
     }
 
+    /// The key's owner says it was not them: the key is barred, and what it has opened ends.
+    fn fraud(&self, user: &Username, key: &Fingerprint) {
+        tracing::error!(%user, %key, "FRAUD reported: the key is barred for a day, its connections end; look into it");
+        let Penalty { source, key: barred, reason, until, .. } = self.keeper.report(key);
+        self.state.penalise(&source, &barred, until, reason);
+        self.registry.end(|who| {
+            (who.user() == user)
+                .then(|| ("fraud-reported", sentences::not_confirmed(&NotConfirmed::Fraud, self.language)))
+        });
+    }
+
     /// The last line of somebody who was in.
     async fn left(&self, who: &Who, shared: &Shared, since: Timestamp, ran: &Result<(), End>) {
         if matches!(ran, Err(End::Panic)) {
@@ -386,7 +401,7 @@ impl Front {
 
     /// The one line, and the penalty, of a connection that never got in.
     async fn never_in(&self, shared: &Shared, ran: &Result<(), End>) {
-        let (line, offence, key) = {
+        let (line, offence, key, verified) = {
             let mut trail = shared.trail.lock().unwrap_or_else(PoisonError::into_inner);
             let tried = trail.offence().map(|(offence, key)| (offence, key.cloned()));
             let (offence, key) = match (ran, tried) {
@@ -395,14 +410,14 @@ impl Front {
                 (Err(End::Grace), None) => (Offence::Grace, None),
                 (_, None) => (Offence::NoTry, None),
             };
-            (trail.last_line(&shared.connection), offence, key)
+            (trail.last_line(&shared.connection), offence, key, trail.is_verified())
         };
         if offence == Offence::Crash {
             self.count_panic();
         }
         self.penalise(shared.place.source(), key.as_ref(), offence);
         let Some(mut line) = line else { return };
-        if self.strangers.limiter.check().is_err() {
+        if !verified && self.strangers.limiter.check().is_err() {
             self.strangers.unwritten.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -442,7 +457,8 @@ impl Front {
     }
 
     /// One line that somebody asked for: parsed, settled, decided, journalled, run. Gives the exit code.
-    async fn serve(&self, line: &[u8], who: &Who, out: &Out) -> u32 {
+    /// `prompt` is where a code can be asked for, if there is one.
+    async fn serve(&self, line: &[u8], who: &Who, out: &Out, prompt: Option<&mut Prompt>) -> u32 {
         let draft = match commands::parse(line) {
             Ok(draft) => draft,
             Err(unparsed) => {
@@ -458,31 +474,48 @@ impl Front {
         };
         let opened = match self.gate.open(command.clone(), who, None).await {
             Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) => {
-                self.confirmed(command, who, out).await
+                self.confirmed(command.clone(), who, out, prompt).await
             }
             opened => opened.map_err(Some),
         };
-        match opened {
-            Ok(started) => match commands::run(started, &self.works, out).await {
+        let started = match opened {
+            Ok(started) => started,
+            Err(Some(refused)) => return self.refused(&refused, out).await,
+            Err(None) => return exit::REFUSED,
+        };
+        tokio::select! {
+            ran = commands::run(started, &self.works, out) => match ran {
                 Ok(code) => code,
                 Err(_) => self.cannot_journal(out).await,
             },
-            Err(Some(refused)) => self.refused(&refused, out).await,
-            Err(None) => exit::REFUSED,
+            // What permitted it is gone: it ends within a second, and its last line is written by what is dropped here.
+            refused = self.withdrawn(&command, who) => self.refused(&refused, out).await,
         }
     }
 
-    /// `confirm = true`: the phone is asked for this very command, then the gate once more. `None`: it has been said.
+    /// Returns once the policy would not permit this any more.
+    async fn withdrawn(&self, command: &Command, who: &Who) -> Refused {
+        loop {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            if let Some(refused) = self.gate.withdrawn(command, who).await {
+                return refused;
+            }
+        }
+    }
+
+    /// `confirm = true`: the phone, or the person at the prompt, is asked for this very command, then the gate once more.
+    /// `None`: it has been said.
     async fn confirmed(
         &self,
-        command: crate::asks::Command,
+        command: Command,
         who: &Who,
         out: &Out,
-    ) -> Result<crate::journal::started::Started<crate::asks::Command>, Option<Refused>> {
-        use crate::asks::Ask;
+        prompt: Option<&mut Prompt>,
+    ) -> Result<Started<Command>, Option<Refused>> {
         let factor = self.factor.load_full();
         let words = String::from_utf8_lossy(&command.as_asked).into_owned();
         let number = factor.number();
+        let mut code = None;
         if factor.rings_a_phone() {
             let sentence = match out.language {
                 Language::English => {
@@ -495,12 +528,27 @@ impl Front {
             if out.say(sentence).await.is_err() {
                 return Err(None);
             }
+        } else if let Some(prompt) = prompt {
+            match prompt.read_secret("Code: ").await {
+                Read::Line(typed) => code = Some(Secret::new(typed)),
+                Read::Interrupted | Read::End => {}
+            }
+        } else {
+            let english = "This command wants a code of its own. Open the prompt for it: ssh GATEWAY";
+            let german =
+                "Dieser Befehl verlangt einen eigenen Code. Öffnen Sie dafür die Eingabe: ssh GATEWAY";
+            self.gate.refuse(who, "no-prompt-for-a-code", &command.as_asked).await.map_err(Some)?;
+            told(out, out.pick(english, german), exit::REFUSED).await;
+            return Err(None);
         }
-        match factor.confirm(who, &words, command.site(), number, None).await {
+        match factor.confirm(who, &words, command.site(), number, code.as_ref()).await {
             Ok(confirmation) => self.gate.open(command, who, Some(&confirmation)).await.map_err(Some),
             Err(why) => {
                 self.gate.refuse(who, &why.to_string(), &command.as_asked).await.map_err(Some)?;
                 told(out, sentences::not_confirmed(&why, out.language), exit::REFUSED).await;
+                if why == NotConfirmed::Fraud {
+                    self.fraud(who.user(), who.key());
+                }
                 Err(None)
             }
         }

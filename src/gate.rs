@@ -101,6 +101,21 @@ impl Gate {
         }
     }
 
+    /// Is what runs no longer permitted? Then that is written down, and the reason comes back.
+    pub async fn withdrawn<A: Ask>(&self, ask: &A, who: &Who) -> Option<Refused> {
+        let (family, site) = (ask.family(), ask.site());
+        let why = {
+            let (rules, grants) = (self.rules.load(), self.grants.load());
+            rules.policy.still(who, family, site, &grants, self.clock.now()).err()?
+        };
+        let line = Entry { site: site.cloned(), target: ask.target(), ..of(who, Event::Refused) };
+        let cause = format!("withdrawn: {}", why.cause());
+        if let Err(refused) = self.refused(line, &cause, why.rule(), ask.as_asked()).await {
+            return Some(refused);
+        }
+        Some(Refused::Denied { family, site: site.cloned(), why })
+    }
+
     /// Settles which Konnektor is meant. What cannot be settled is refused, and that is in the journal.
     pub async fn settle(&self, draft: Draft, who: &Who) -> Result<Command, Refused> {
         let rules = self.rules.load_full();

@@ -2,7 +2,7 @@
 //! Absent on purpose: any decision. Parts are built here and handed down.
 
 mod pins;
-mod watch;
+pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -43,17 +43,26 @@ pub struct Loaded {
     pub keys: KeyBook,
     /// `policy/rules.toml`.
     pub policy: Policy,
+    /// What the files looked like before they were read.
+    pub look: watch::Look,
 }
 
 /// Reads all of it. On failure: every problem of every file.
 pub fn load(dir: &Path) -> Result<Loaded, Problems> {
+    let look = watch::Look::at(dir);
     let folder = Folder::new(dir);
     let mut problems = Problems::default();
     let config = Config::load(&folder, &mut problems);
     let keys = KeyBook::load(&folder, &mut problems);
     let policy = config.as_ref().map(|config| policy::parse::load(&folder, config, &mut problems));
+    for site in config.iter().flat_map(|config| config.sites.values()) {
+        if site.via == crate::config::Via::Link {
+            let message = "via = \"link\": this version has no outbound links yet, and dialling directly is not what the file says";
+            problems.add(site.place.clone(), message);
+        }
+    }
     match (config, policy) {
-        (Some(config), Some(policy)) if problems.0.is_empty() => Ok(Loaded { config, keys, policy }),
+        (Some(config), Some(policy)) if problems.0.is_empty() => Ok(Loaded { config, keys, policy, look }),
         _ => {
             problems.0.sort_by(|a, b| {
                 (&a.place.file, a.place.line, a.place.column).cmp(&(
@@ -85,8 +94,8 @@ impl House {
     /// Opens the storage, binds the listeners, lets people in. Nothing is bound if anything is wrong.
     pub async fn open(dir: &Path, loaded: Loaded, clock: Clock, random: Random) -> anyhow::Result<Self> {
         choose_tls_provider();
-        let changes = watch::changes(dir).into();
-        let Loaded { config, keys, policy } = loaded;
+        let Loaded { config, keys, policy, look } = loaded;
+        let changes = watch::Changes::since(dir, look).into();
         let gateway = &config.gateway;
         let storage = &gateway.storage;
         let host_key = private_key(&dir.join(&storage.host_key), "host key")?;
@@ -191,7 +200,7 @@ impl House {
             }
         };
         let changed = loaded.and_then(|loaded| {
-            let Loaded { config, keys, policy } = loaded;
+            let Loaded { config, keys, policy, .. } = loaded;
             let (rules, known) = rules(policy, &config.sites).map_err(|e| {
                 let mut problems = Problems::default();
                 problems.add(crate::config::Place::file(Path::new("policy/sites")), format!("{e:#}"));
@@ -210,10 +219,29 @@ impl House {
                 Ok(())
             }
             Err(problems) => {
-                let first = problems.0.first().map(ToString::to_string).unwrap_or_default();
+                // The place alone: what stands there may be a secret in the wrong place.
+                let first = problems.0.first().map(|p| p.place.to_string()).unwrap_or_default();
                 self.loaded(&format!("a change was refused, the old configuration stays: {first}")).await;
+                self.remove_keys(&problems).await;
                 Err(problems)
             }
+        }
+    }
+
+    /// A mistake anywhere must not keep a key that was taken away: removals count, all else waits for the mistake's end.
+    async fn remove_keys(&self, problems: &Problems) {
+        let broken = problems.0.iter().map(|problem| problem.place.file.clone()).collect();
+        let (dir, running) = (self.dir.clone(), self.front.keys.load_full());
+        let left =
+            tokio::task::spawn_blocking(move || running.only_removals(&Folder::new(&dir), &broken)).await;
+        match left {
+            Ok(Some(left)) => {
+                self.front.keys.store(Arc::new(left));
+                self.front.recheck();
+                self.loaded("keys were removed all the same").await;
+            }
+            Ok(None) => {}
+            Err(e) => tracing::error!("keys: {e}"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Who is there: a stranger until a key was proven, nobody to the inner doors until the phone said yes.
 //! Absent on purpose: what they may do. A [`Principal`] opens nothing by itself.
 
+mod attempts;
 pub mod keys;
 pub mod second_factor;
 

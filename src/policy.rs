@@ -160,6 +160,18 @@ impl Policy {
         })
     }
 
+    /// Is what was begun still permitted? A confirmation that was given stays given.
+    pub fn still(
+        &self,
+        who: &Who,
+        family: Family,
+        site: Option<&SiteName>,
+        grants: &Snapshot,
+        now: Timestamp,
+    ) -> Result<(), Denied> {
+        self.rule_for(who, family, site, grants, now).map(|_| ())
+    }
+
     /// The sites where this person may do something of `family` now, consent or not.
     pub fn sites_for(&self, who: &Who, family: Family, now: Timestamp) -> Vec<SiteName> {
         let may = |site: &&SiteName| {

@@ -102,17 +102,29 @@ pub fn allowed(terms: &Terms, _family: Family, language: Language) -> String {
 }
 
 /// Why the second factor was not given.
-pub fn not_confirmed(why: &NotConfirmed, language: Language) -> &'static str {
-    match (why, language) {
-        (NotConfirmed::Denied, English) => {
-            "Not confirmed: it was denied on the phone, or the code was wrong."
+pub fn not_confirmed(why: &NotConfirmed, language: Language) -> String {
+    let fixed = match (why, language) {
+        (NotConfirmed::Denied, English) => "Not confirmed: it was denied on the phone.",
+        (NotConfirmed::Denied, German) => "Nicht bestätigt: am Telefon abgelehnt.",
+        (NotConfirmed::WrongCode(_), English) => "Not confirmed: the code was wrong or was used before.",
+        (NotConfirmed::WrongCode(_), German) => "Nicht bestätigt: der Code war falsch oder schon benutzt.",
+        (NotConfirmed::Locked(left), English) => {
+            let minutes = left.as_secs().div_ceil(60);
+            return format!(
+                "Too many questions of this key in vain; no more for {minutes} minutes. Was it not you? Tell the operator of this gateway."
+            );
         }
-        (NotConfirmed::Denied, German) => "Nicht bestätigt: am Telefon abgelehnt, oder der Code war falsch.",
+        (NotConfirmed::Locked(left), German) => {
+            let minutes = left.as_secs().div_ceil(60);
+            return format!(
+                "Zu viele vergebliche Anfragen mit diesem Schlüssel; {minutes} Minuten lang keine mehr. Nicht Sie? Sagen Sie es dem Betreiber."
+            );
+        }
         (NotConfirmed::Fraud, English) => {
-            "Not confirmed: it was reported as not yours. The operator of this gateway is told."
+            "Not confirmed: it was reported as not yours. This key is barred for a day; tell the operator of this gateway."
         }
         (NotConfirmed::Fraud, German) => {
-            "Nicht bestätigt: als fremd gemeldet. Der Betreiber dieses Gateways erfährt davon."
+            "Nicht bestätigt: als fremd gemeldet. Dieser Schlüssel ist einen Tag gesperrt; sagen Sie es dem Betreiber."
         }
         (NotConfirmed::TimedOut, English) => "Not confirmed: nobody answered on the phone in time.",
         (NotConfirmed::TimedOut, German) => "Nicht bestätigt: am Telefon kam rechtzeitig keine Antwort.",
@@ -122,7 +134,8 @@ pub fn not_confirmed(why: &NotConfirmed, language: Language) -> &'static str {
         (NotConfirmed::Failed(_), German) => {
             "Nicht bestätigt: der Telefondienst antwortet nicht. Versuchen Sie es später, oder sagen Sie es dem Betreiber."
         }
-    }
+    };
+    fixed.to_owned()
 }
 
 /// Why the inner door stays shut.

@@ -43,7 +43,7 @@ fn sealed_file(dir: &Path, name: &BackupName) -> PathBuf {
 async fn what_was_kept_comes_back_and_is_listed_without_being_opened() {
     let dir = tempfile::tempdir().unwrap();
     let vault = vault(dir.path(), &Identity::generate());
-    let name = vault.put(&id(), &about("2026-11-21T16:04:59Z"), &[], content()).await.unwrap();
+    let name = vault.put(&id(), &about("2026-11-21T16:04:59Z"), &[], content(), None).await.unwrap();
     assert_eq!(name.as_str(), "2026-11-21-16-04.json");
     assert_eq!(*vault.get(&id(), &name).await.unwrap(), *content());
     let kept = vault.list(&id()).await.unwrap();
@@ -60,7 +60,7 @@ async fn nothing_lies_there_in_the_clear_and_others_cannot_look_in() {
     let dir = tempfile::tempdir().unwrap();
     let vault = vault(dir.path(), &Identity::generate());
     let name = vault
-        .put(&id(), &about("2026-11-21T16:04:00Z"), &[], Zeroizing::new(b"GEHEIM".repeat(9)))
+        .put(&id(), &about("2026-11-21T16:04:00Z"), &[], Zeroizing::new(b"GEHEIM".repeat(9)), None)
         .await
         .unwrap();
     let folder = sealed_file(dir.path(), &name).parent().unwrap().to_owned();
@@ -79,8 +79,10 @@ async fn the_sites_key_opens_it_too_and_a_strangers_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let (ours, site, stranger) = (Identity::generate(), Identity::generate(), Identity::generate());
     let also = [site.to_public()];
-    let name =
-        vault(dir.path(), &ours).put(&id(), &about("2026-11-21T16:04:00Z"), &also, content()).await.unwrap();
+    let name = vault(dir.path(), &ours)
+        .put(&id(), &about("2026-11-21T16:04:00Z"), &also, content(), None)
+        .await
+        .unwrap();
     assert!(vault(dir.path(), &ours).get(&id(), &name).await.is_ok());
     assert!(vault(dir.path(), &site).get(&id(), &name).await.is_ok());
     assert_eq!(vault(dir.path(), &stranger).get(&id(), &name).await.unwrap_err(), VaultError::WrongIdentity);
@@ -90,7 +92,7 @@ async fn the_sites_key_opens_it_too_and_a_strangers_does_not() {
 async fn a_file_that_was_cut_or_changed_anywhere_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let vault = vault(dir.path(), &Identity::generate());
-    let name = vault.put(&id(), &about("2026-11-21T16:04:00Z"), &[], content()).await.unwrap();
+    let name = vault.put(&id(), &about("2026-11-21T16:04:00Z"), &[], content(), None).await.unwrap();
     let file = sealed_file(dir.path(), &name);
     let whole = std::fs::read(&file).unwrap();
     for length in [0, 1, 50, 200, 70_000, whole.len() - 16, whole.len() - 1] {
@@ -118,7 +120,7 @@ async fn twelve_in_one_minute_get_twelve_names_and_lose_nothing() {
         let vault = vault.clone();
         tokio::spawn(async move {
             let about = about(&format!("2026-11-21T16:04:{n:02}Z"));
-            (n, vault.put(&id(), &about, &[], Zeroizing::new(vec![n; 1000])).await.unwrap())
+            (n, vault.put(&id(), &about, &[], Zeroizing::new(vec![n; 1000]), None).await.unwrap())
         })
     });
     let mut names = Vec::new();
@@ -140,7 +142,7 @@ async fn twelve_in_one_minute_get_twelve_names_and_lose_nothing() {
 async fn a_missing_or_wrong_sidecar_hides_no_backup_and_foreign_files_are_none() {
     let dir = tempfile::tempdir().unwrap();
     let vault = vault(dir.path(), &Identity::generate());
-    let name = vault.put(&id(), &about("2026-11-21T16:04:00Z"), &[], content()).await.unwrap();
+    let name = vault.put(&id(), &about("2026-11-21T16:04:00Z"), &[], content(), None).await.unwrap();
     let sidecar = sealed_file(dir.path(), &name).with_extension("about");
     for text in [Some("{"), Some(&*"x".repeat(20_000)), None] {
         match text {
@@ -166,9 +168,10 @@ async fn a_full_disk_is_said_and_leaves_nothing_half_there() {
         return;
     }
     let vault = vault(dir.path(), &Identity::generate());
-    let first = vault.put(&id(), &about("2026-11-21T16:04:00Z"), &[], Zeroizing::new(vec![1; 600_000])).await;
+    let first =
+        vault.put(&id(), &about("2026-11-21T16:04:00Z"), &[], Zeroizing::new(vec![1; 600_000]), None).await;
     let second =
-        vault.put(&id(), &about("2026-11-21T16:05:00Z"), &[], Zeroizing::new(vec![2; 600_000])).await;
+        vault.put(&id(), &about("2026-11-21T16:05:00Z"), &[], Zeroizing::new(vec![2; 600_000]), None).await;
     let names: Vec<String> = std::fs::read_dir(small.join("praxis-mueller/main"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -211,4 +214,17 @@ fn a_vault_elsewhere_or_without_a_key_is_refused_and_a_folder_taken() {
     assert_eq!(Vault::open("file:v", dir.path(), vec![], vec![]).err(), Some(VaultError::NoRecipients));
     let absolute = format!("file://{}", dir.path().join("w").display());
     assert!(Vault::open(&absolute, Path::new("/nonexistent"), key(), vec![]).is_ok());
+}
+
+#[tokio::test]
+async fn a_wanted_name_is_given_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Identity::generate();
+    let vault = vault(dir.path(), &ours);
+    let wanted = "2026-01-01-00-00.json".parse().unwrap();
+    let about = about("2026-11-21T16:04:00Z");
+    assert_eq!(vault.put(&id(), &about, &[], content(), Some(&wanted)).await.unwrap(), wanted);
+    let again = vault.put(&id(), &about, &[], content(), Some(&wanted)).await;
+    assert_eq!(again, Err(pforte::vault::VaultError::Exists));
+    assert_eq!(vault.list(&id()).await.unwrap().len(), 1);
 }

@@ -57,8 +57,8 @@ pub enum Offence {
     NotConfirmed,
     /// The second factor was reported as fraud.
     Fraud,
-    /// The right key while it is barred: it costs nothing more, so that the bar ends when it was said to.
-    Barred,
+    /// Counted already, or a barred key that came again: it costs nothing more, so that a bar ends when it was said to.
+    Counted,
 }
 
 impl Offence {
@@ -69,7 +69,7 @@ impl Offence {
             Offence::Grace => 10,
             Offence::NoTry => 1,
             Offence::Fraud => 600,
-            Offence::Barred => 0,
+            Offence::Counted => 0,
         }
     }
 
@@ -83,7 +83,7 @@ impl Offence {
             Offence::NoTry => "no-try",
             Offence::NotConfirmed => "not-confirmed",
             Offence::Fraud => "fraud",
-            Offence::Barred => "barred",
+            Offence::Counted => "counted",
         }
     }
 }
@@ -94,6 +94,10 @@ const LEAST: SignedDuration = SignedDuration::from_secs(15);
 const MOST: SignedDuration = SignedDuration::from_secs(600);
 /// Sources and keys remembered; beyond it the soonest to end are forgotten.
 const REMEMBERED: usize = 65_536;
+/// How long a key that was reported as stolen is barred.
+const REPORTED_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// All sources, in the state.
+const EVERYWHERE: &str = "*";
 /// How long a source counts as one that logs in.
 const KNOWN_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// How much more a known source may open at once than a stranger.
@@ -162,6 +166,8 @@ struct Book {
     users: HashMap<Username, usize>,
     known: HashMap<Source, Timestamp>,
     penalties: HashMap<Culprit, Running>,
+    /// Keys reported as not their owner's: barred from everywhere.
+    reported: HashMap<Fingerprint, Timestamp>,
 }
 
 /// Gives out places and remembers who misbehaved.
@@ -231,7 +237,7 @@ impl Doorkeeper {
         let longest = now.saturating_add(MOST).unwrap_or(Timestamp::MAX);
         running.until = running.until.saturating_add(more).unwrap_or(longest).min(longest);
         running.collected = running.collected.saturating_add(more);
-        if offence != Offence::Barred {
+        if offence != Offence::Counted {
             running.reason = reason;
         }
         let (until, in_force) = (running.until, running.in_force(now));
@@ -243,13 +249,28 @@ impl Doorkeeper {
     pub fn barred(&self, source: Source, key: &Fingerprint) -> Option<(Duration, &'static str)> {
         let now = self.clock.now();
         let book = self.book();
+        if let Some(until) = book.reported.get(key).filter(|until| **until > now) {
+            return Some((Duration::try_from(until.duration_since(now)).unwrap_or_default(), "fraud"));
+        }
         let running = book.penalties.get(&(source, Some(key.clone()))).filter(|r| r.in_force(now))?;
         Some((Duration::try_from(running.until.duration_since(now)).unwrap_or_default(), running.reason))
     }
 
+    /// The key's owner reported a question they had not caused: the key is barred from everywhere for a day.
+    pub fn report(&self, key: &Fingerprint) -> Penalty {
+        let until = self.clock.now().saturating_add(REPORTED_FOR).unwrap_or(Timestamp::MAX);
+        self.book().reported.insert(key.clone(), until);
+        Penalty { source: EVERYWHERE.into(), key: key.to_string(), reason: "fraud", until, in_force: true }
+    }
+
     /// Takes over a penalty that was in force in a former run; a source as [`Source`] prints it.
     pub fn remember(&self, source: &str, key: &str, until: Timestamp) {
-        let key = if key.is_empty() { Ok(None) } else { key.parse().map(Some) };
+        let key: Result<Option<Fingerprint>, _> =
+            if key.is_empty() { Ok(None) } else { key.parse().map(Some) };
+        if let (EVERYWHERE, Ok(Some(key))) = (source, &key) {
+            self.book().reported.insert(key.clone(), until);
+            return;
+        }
         if let (Ok(source), Ok(key)) = (source.trim_end_matches("/64").parse(), key) {
             self.book()
                 .penalties

@@ -6,13 +6,14 @@
 //! does not follow from it ends the login.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use russh::Disconnect;
 use russh::server::{Handle, PublicKeyOffer, VerifiedPublicKey};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Front;
 use super::limits::{Offence, Place, Source};
@@ -72,6 +73,8 @@ pub struct Trail {
     key: Option<Fingerprint>,
     cause: Option<String>,
     offence: Option<Offence>,
+    /// The key has signed; only then does it count whose it is.
+    verified: bool,
     written: bool,
 }
 
@@ -93,10 +96,14 @@ pub struct Shared {
     pub trail: Mutex<Trail>,
     /// Why it was ended, if not by its client; for the journal.
     pub ended: OnceLock<&'static str>,
+    /// Cancelled when the connection is to end: what runs on it runs no longer.
+    pub stop: CancellationToken,
 }
 
 /// Unsigned offers of registered keys that no signature followed: bad signatures look like this from here (R34).
 const UNFOLLOWED: usize = 3;
+/// For the last words, and for the client to hear them.
+const PARTING: Duration = Duration::from_millis(300);
 /// Every refusal takes this long.
 const REFUSAL: Duration = Duration::from_millis(50);
 /// A client is sent an empty `INFO_REQUEST` this often, and so known to live.
@@ -123,7 +130,7 @@ impl Login {
 
     /// The key exchange is done, authentication begins. A number for the banner, where keys are held.
     pub fn begin(&mut self) -> Option<String> {
-        self.shared.phase.send_replace(Phase::Key);
+        self.shared.enter_phase(Phase::Key);
         (self.front.gate.holds_keys() || self.front.people.load().values().any(|p| p.batch == Batch::HoldKey))
             .then(|| match self.front.language {
                 Language::English => format!("Number for the confirmation: {}\r\n", self.number),
@@ -253,11 +260,17 @@ impl Login {
                 }
             };
             // A FAILURE to this request would send OpenSSH away before it hears why: keyboard-interactive says it.
-            self.note(Some(name.clone()), user, Some(proof.key().clone()), "barred", Offence::Barred);
+            self.note_proven(&proof, "barred", Offence::Counted);
             self.state = State::Barred(name, text);
             return Answer::KeyProven;
         }
-        self.shared.phase.send_replace(Phase::Factor);
+        if let Some(left) = self.factor.locked(&proof) {
+            let text = sentences::not_confirmed(&NotConfirmed::Locked(left), self.front.language);
+            self.note_proven(&proof, "factor-locked", Offence::Counted);
+            self.state = State::Barred(name, text);
+            return Answer::KeyProven;
+        }
+        self.shared.enter_phase(Phase::Factor);
         let held = self.front.people.load().get(&name).is_some_and(|p| p.batch == Batch::HoldKey)
             || self.front.gate.holds_key(&name);
         if held && self.factor.rings_a_phone() {
@@ -350,7 +363,7 @@ impl Login {
             }
             Standing::Open(Challenge::Code(code)) => {
                 let key = code.proof().key().clone();
-                self.front.penalise(self.source(), Some(&key), Offence::Failed);
+                self.front.penalise(self.source(), Some(&key), Offence::NotConfirmed);
                 self.state = State::Asked(Challenge::Code(code));
                 let again = match self.front.language {
                     Language::English => "That was not it. Code: ",
@@ -364,15 +377,17 @@ impl Login {
     }
 
     async fn refused(&mut self, proof: &KeyProven, why: NotConfirmed) -> Answer {
-        let offence = match why {
-            NotConfirmed::Fraud => Offence::Fraud,
-            NotConfirmed::Denied | NotConfirmed::TimedOut => Offence::NotConfirmed,
-            // The provider's fault is not the person's.
-            NotConfirmed::Failed(_) => Offence::NoTry,
-        };
-        self.front.penalise(self.source(), Some(proof.key()), offence);
+        match why {
+            NotConfirmed::Fraud => self.front.fraud(proof.user(), proof.key()),
+            NotConfirmed::Denied | NotConfirmed::TimedOut | NotConfirmed::WrongCode(_) => {
+                self.front.penalise(self.source(), Some(proof.key()), Offence::NotConfirmed);
+            }
+            // The provider's fault is not the person's, and a lock speaks for itself.
+            NotConfirmed::Failed(_) | NotConfirmed::Locked(_) => {}
+        }
+        self.trail().offence = Some(Offence::Counted);
         let text = sentences::not_confirmed(&why, self.front.language);
-        self.over(&why.to_string(), text).await
+        self.over(&why.to_string(), &text).await
     }
 
     /// Both factors are proven: a place of one's own, a line in the journal, then in.
@@ -395,12 +410,16 @@ impl Login {
             return self.over("user-full", text).await;
         }
         self.front.enter(&who, &self.shared).await;
-        self.shared.phase.send_replace(Phase::In);
+        self.shared.enter_phase(Phase::In);
         self.state = State::In(who);
         Answer::In
     }
 
-    /// Remembers why, for the one line that a failed login leaves.
+    fn trail(&self) -> MutexGuard<'_, Trail> {
+        self.shared.trail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers why, for the one line that a failed login leaves. The key may be anybody's: it has not signed.
     fn note(
         &self,
         user: Option<Username>,
@@ -409,25 +428,40 @@ impl Login {
         cause: &str,
         offence: Offence,
     ) {
-        let mut trail = self.shared.trail.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trail = self.trail();
         trail.claimed = if user.is_none() { Some(claimed.as_bytes().to_vec()) } else { None };
         trail.user = user;
         trail.key = key;
         trail.cause = Some(cause.to_owned());
         trail.offence = Some(offence);
+        trail.verified = false;
+    }
+
+    /// The same of a key that has signed.
+    fn note_proven(&self, proof: &KeyProven, cause: &str, offence: Offence) {
+        self.note(Some(proof.user().clone()), "", Some(proof.key().clone()), cause, offence);
+        self.trail().verified = true;
     }
 
     /// Writes the refusal down, then says good-bye with a reason: DISCONNECT 14, and no FAILURE with methods, on which
-    /// OpenSSH would begin anew and ring twice more.
+    /// OpenSSH would begin anew and ring twice more. A second time there is nothing to say.
     async fn over(&mut self, cause: &str, text: &str) -> Answer {
         self.state = State::Over;
         let line = {
-            let mut trail = self.shared.trail.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut trail = self.trail();
+            if trail.written {
+                return Answer::Over;
+            }
             trail.cause = Some(cause.to_owned());
-            trail.written = true;
-            trail.line(&self.shared.connection)
+            // A stranger's line is written at the connection's end, where there is a limit to them.
+            trail.verified.then(|| {
+                trail.written = true;
+                trail.line(&self.shared.connection)
+            })
         };
-        if let Err(e) = self.front.journal.append(line).await {
+        if let Some(line) = line
+            && let Err(e) = self.front.journal.append(line).await
+        {
             tracing::error!("a refusal could not be journalled: {e}");
         }
         self.shared.goodbye(Disconnect::NoMoreAuthMethodsAvailable, ascii(text));
@@ -475,19 +509,30 @@ impl Trail {
 
     /// What the connection's end costs, and whose key it was.
     pub fn offence(&self) -> Option<(Offence, Option<&Fingerprint>)> {
-        self.offence.map(|offence| (offence, self.key.as_ref()))
+        self.offence.map(|offence| (offence, self.key.as_ref().filter(|_| self.verified)))
+    }
+
+    /// Has a registered key signed here? Of such a connection the line is never left out.
+    pub fn is_verified(&self) -> bool {
+        self.verified
     }
 }
 
 impl Shared {
-    /// DISCONNECT with a reason, then, a little later, the end of the TCP connection.
+    /// The next phase; the same one again does not begin its grace time anew.
+    fn enter_phase(&self, next: Phase) {
+        self.phase.send_if_modified(|phase| std::mem::replace(phase, next) != next);
+    }
+
+    /// DISCONNECT with a reason, then, a little later, the end of the TCP connection. What runs on it ends at once.
     pub fn goodbye(self: &Arc<Self>, reason: Disconnect, text: String) {
+        self.stop.cancel();
         let shared = self.clone();
         tokio::spawn(async move {
             if let Some(handle) = shared.handle.get() {
                 let said = handle.disconnect(reason, text, "en".into());
-                tokio::time::timeout(Duration::from_secs(1), said).await.ok();
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::timeout(PARTING, said).await.ok();
+                tokio::time::sleep(PARTING).await;
             }
             shared.line.cut();
         });

@@ -23,6 +23,8 @@ use crate::prompt::{Keyboard, Prompt, Read, Size};
 
 /// Environment variables that one channel may set, all that are not kept included.
 const VARIABLES: usize = 64;
+/// Sessions that one connection may open in its life: russh keeps 3.3 KiB of each that we close first.
+const OPENED: usize = 8192;
 /// Forwards and channels that are refused on one connection before it is ended (R66).
 const REFUSALS: usize = 1000;
 /// Refusals of that kind that are written down one by one; the client is slowed by nothing, so the rest is a number.
@@ -49,19 +51,22 @@ pub struct Sessions {
     open: HashMap<ChannelId, Running>,
     tasks: JoinSet<()>,
     refusals: usize,
+    opened: usize,
 }
 
 impl Sessions {
     /// None yet.
     pub fn new(front: Arc<Front>, shared: Arc<Shared>) -> Self {
-        Self { front, shared, open: HashMap::new(), tasks: JoinSet::new(), refusals: 0 }
+        Self { front, shared, open: HashMap::new(), tasks: JoinSet::new(), refusals: 0, opened: 0 }
     }
 
     /// A new session channel; `false` if there are too many.
     pub fn open(&mut self, channel: Channel<Msg>, who: Who) -> bool {
         while self.tasks.try_join_next().is_some() {}
         self.open.retain(|_, running| !running.outgoing.as_ref().is_some_and(|o| o.has_ended()));
-        if self.open.len() >= self.front.keeper.limits().sessions_per_connection {
+        self.opened += 1;
+        if self.open.len() >= self.front.keeper.limits().sessions_per_connection || self.opened > OPENED {
+            self.count_refusal();
             return false;
         }
         let id = channel.id();
@@ -128,7 +133,10 @@ impl Sessions {
     /// `exec`.
     pub fn exec(&mut self, channel: ChannelId, command: &[u8]) -> bool {
         let command: Box<[u8]> = command.into();
-        self.start(channel, move |job| async move { job.front.serve(&command, &job.who, &job.out).await })
+        self.start(
+            channel,
+            move |job| async move { job.front.serve(&command, &job.who, &job.out, None).await },
+        )
     }
 
     /// `subsystem`: there is none on the gateway itself (R62).
@@ -149,6 +157,9 @@ impl Sessions {
     /// `shell`: the prompt, where there is a terminal to show it on.
     pub fn shell(&mut self, channel: ChannelId) -> bool {
         let Some(running) = self.open.get_mut(&channel) else { return false };
+        if running.idle.is_none() {
+            return false;
+        }
         let Some((term, size)) = running.terminal.clone() else {
             return self.start(channel, |job| async move {
                 let english = "There is no terminal, so there is no prompt. Give a command: ssh GATEWAY konnektor backup";
@@ -185,7 +196,7 @@ impl Sessions {
             outgoing: outgoing.clone(),
             keyboard: running.keyboard.clone(),
         };
-        let interrupt = running.interrupt.clone();
+        let (interrupt, stop) = (running.interrupt.clone(), self.shared.stop.clone());
         let front = self.front.clone();
         running.task = Some(self.tasks.spawn(async move {
             let out = job.out.clone();
@@ -195,6 +206,8 @@ impl Sessions {
                     Ok(code) => code,
                     Err(_) => front.panicked(&out).await,
                 },
+                // The connection has to end: what runs ends now, not when its client has heard of it.
+                () = stop.cancelled() => return,
                 () = interrupt.notified() => super::told(&out, out.pick("Interrupted.", "Abgebrochen."), exit::FAILED).await,
             };
             outgoing.end(code).await;
@@ -211,8 +224,12 @@ impl Sessions {
 
     /// Input. A prompt takes it; no command does, so it is let go.
     pub fn typed(&mut self, channel: ChannelId, data: &[u8]) {
-        if let Some(keyboard) = self.open.get(&channel).and_then(|r| r.keyboard.as_ref()) {
+        let Some(running) = self.open.get(&channel) else { return };
+        if let Some(keyboard) = &running.keyboard {
             keyboard.type_bytes(data);
+        } else if running.terminal.is_some() && data.contains(&0x03) {
+            // Ctrl-C at a terminal without a prompt: `ssh -t gateway konnektor backup`.
+            running.interrupt.notify_one();
         }
     }
 
@@ -232,19 +249,23 @@ impl Sessions {
         }
     }
 
-    /// A forward or a channel that is not opened here. Written down, up to a number; then the connection ends.
-    pub fn refused_forward(&mut self, what: &str) {
+    fn count_refusal(&mut self) {
         self.refusals += 1;
-        let Some(who) = self.shared.who.get().cloned() else { return };
         if self.refusals == REFUSALS {
             self.shared.goodbye(Disconnect::ByApplication, "Too many refused requests.".into());
         }
+    }
+
+    /// A forward or a channel that is not opened here. Written down, up to a number; then the connection ends.
+    pub fn refused_forward(&mut self, what: &str) {
+        self.count_refusal();
+        let Some(who) = self.shared.who.get().cloned() else { return };
         if self.refusals > WRITTEN_REFUSALS {
             return;
         }
-        while self.tasks.try_join_next().is_some() {}
         let (front, what) = (self.front.clone(), what.as_bytes().to_vec());
-        self.tasks.spawn(async move {
+        // Not one of the connection's own tasks: the line is written, though its client is gone.
+        tokio::spawn(async move {
             if front.gate.refuse(&who, "forwarding-not-open", &what).await.is_err() {
                 tracing::error!("a refused forward could not be journalled");
             }
@@ -335,7 +356,7 @@ async fn converse(
                     }
                 };
                 tokio::select! {
-                    code = front.serve(command.as_bytes(), &who, &out) => code,
+                    code = front.serve(command.as_bytes(), &who, &out, Some(&mut prompt)) => code,
                     () = interrupted => super::told(&out, "^C", exit::FAILED).await,
                 }
             }

@@ -1,72 +1,98 @@
-//! Tells when a file of the configuration has changed: by inotify, or by SIGHUP.
-//! Absent on purpose: what has changed. All of it is read again.
+//! Tells when a file of the configuration has changed, however it was changed, or at SIGHUP.
+//! Absent on purpose: what has changed; all of it is read again. And inotify: it follows a folder that was renamed away, and
+//! sees nothing of the one in its place, nor of a link that points elsewhere now. A look at each file's dates misses neither.
 
-use std::path::Path;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// A change is handed on when it has been quiet for one look, or after so many.
+const SETTLE: u32 = 3;
+/// Deeper folders are not ours.
+const DEPTH: usize = 3;
+
+/// What the files looked like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look(u64);
+
+impl Look {
+    /// Dates, sizes, rights and numbers of all files below `policy`, `keys` and `secrets`.
+    pub fn at(dir: &Path) -> Self {
+        let mut hasher = DefaultHasher::new();
+        for folder in ["policy", "keys", "secrets"] {
+            look(&dir.join(folder), DEPTH, &mut hasher);
+        }
+        Self(hasher.finish())
+    }
+}
+
+fn look(path: &Path, depth: usize, hasher: &mut DefaultHasher) {
+    path.hash(hasher);
+    let Ok(meta) = std::fs::metadata(path) else { return };
+    (meta.dev(), meta.ino(), meta.size(), meta.mode(), meta.uid()).hash(hasher);
+    (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()).hash(hasher);
+    if meta.is_dir() && depth > 0 {
+        let mut entries: Vec<PathBuf> =
+            std::fs::read_dir(path).into_iter().flatten().filter_map(|e| Some(e.ok()?.path())).collect();
+        entries.sort();
+        for entry in entries {
+            look(&entry, depth - 1, hasher);
+        }
+    }
+}
 
 /// Changes to come.
 pub struct Changes {
-    told: mpsc::Receiver<()>,
-    hangup: Option<tokio::signal::unix::Signal>,
-    /// Something has changed and was not handed on yet; outlives a `next` that is dropped half way.
-    due: bool,
-    _watcher: Option<notify::RecommendedWatcher>,
-}
-
-/// Watches `policy`, `keys` and `secrets` below `dir`.
-pub fn changes(dir: &Path) -> Changes {
-    let (tell, told) = mpsc::channel(1);
-    let heard = move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| !event.kind.is_access()) && tell.try_send(()).is_err() {
-            // One is waiting already; it means the same.
-        }
-    };
-    let mut watcher = notify::recommended_watcher(heard)
-        .map_err(|e| tracing::error!("changes are seen by SIGHUP only: {e}"))
-        .ok();
-    for folder in ["policy", "keys", "secrets"] {
-        let path = dir.join(folder);
-        if let Some(watcher) = &mut watcher
-            && path.is_dir()
-            && let Err(e) = watcher.watch(&path, RecursiveMode::Recursive)
-        {
-            tracing::error!("{} is not watched, send SIGHUP after changes: {e}", path.display());
-        }
-    }
-    let hangup = signal(SignalKind::hangup()).map_err(|e| tracing::error!("SIGHUP: {e}")).ok();
-    Changes { told, hangup, due: false, _watcher: watcher }
+    dir: PathBuf,
+    seen: Look,
+    hangup: Option<Signal>,
 }
 
 impl Changes {
-    /// Returns once something has changed and then been quiet for a tenth of a second, or after half a second; at once
-    /// on SIGHUP. Dropped before it returns, it loses nothing: the next call returns for the same change.
+    /// Changes since `seen`. SIGHUP is heard from here on.
+    pub fn since(dir: &Path, seen: Look) -> Self {
+        let hangup = signal(SignalKind::hangup()).map_err(|e| tracing::error!("SIGHUP: {e}")).ok();
+        Self { dir: dir.to_owned(), seen, hangup }
+    }
+
+    async fn look(&self) -> Look {
+        let dir = self.dir.clone();
+        tokio::task::spawn_blocking(move || Look::at(&dir)).await.unwrap_or(self.seen)
+    }
+
+    /// Returns once something has changed and is quiet again; at once on SIGHUP. Dropped before it returns, it loses
+    /// nothing: the next call returns for the same change.
     pub async fn next(&mut self) {
-        let Self { told, hangup, due, .. } = self;
-        let hangup = async {
-            match hangup {
-                Some(signal) => signal.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        let changed = async {
-            if !*due && told.recv().await.is_none() {
-                std::future::pending::<()>().await;
-            }
-            *due = true;
-            let settle = async {
-                while let Ok(Some(())) = tokio::time::timeout(Duration::from_millis(100), told.recv()).await {
+        loop {
+            let hangup = async {
+                match &mut self.hangup {
+                    Some(signal) => signal.recv().await,
+                    None => std::future::pending().await,
                 }
             };
-            tokio::time::timeout(Duration::from_millis(500), settle).await.ok();
-        };
-        tokio::select! {
-            () = changed => {}
-            _ = hangup => {}
+            let asked = tokio::select! {
+                () = tokio::time::sleep(LOOK) => false,
+                _ = hangup => true,
+            };
+            let mut now = self.look().await;
+            if now == self.seen && !asked {
+                continue;
+            }
+            for _ in 0..SETTLE {
+                tokio::time::sleep(LOOK / 3).await;
+                let later = self.look().await;
+                if std::mem::replace(&mut now, later) == later {
+                    break;
+                }
+            }
+            self.seen = now;
+            return;
         }
-        self.due = false;
     }
 }

@@ -3,7 +3,7 @@
 
 mod line;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -66,6 +66,36 @@ impl KeyBook {
             }
         }
         book
+    }
+
+    /// This book without the keys that no longer stand in their files; nothing else of the files counts. Files in `broken` are
+    /// left as they were read before, unless they are gone. `None` if nothing was removed.
+    pub fn only_removals(&self, folder: &Folder, broken: &BTreeSet<PathBuf>) -> Option<Self> {
+        let mut ignored = Problems::default();
+        let read = Self::load(folder, &mut ignored);
+        let mut removed = false;
+        let mut keep = |file: PathBuf, keys: &[KeyLine], now: Option<&Vec<KeyLine>>| -> Vec<KeyLine> {
+            if broken.contains(&file) && folder.path(&file).exists() {
+                return keys.to_vec();
+            }
+            let left: Vec<KeyLine> = keys
+                .iter()
+                .filter(|k| now.is_some_and(|now| now.iter().any(|n| n.key == k.key)))
+                .cloned()
+                .collect();
+            removed |= left.len() != keys.len();
+            left
+        };
+        let mut left = Self::default();
+        for (user, keys) in &self.people {
+            let kept = keep(format!("keys/{user}.pub").into(), keys, read.people.get(user));
+            left.people.insert(user.clone(), kept);
+        }
+        for (site, keys) in &self.machines {
+            let kept = keep(format!("keys/sites/{site}.pub").into(), keys, read.machines.get(site));
+            left.machines.insert(site.clone(), kept);
+        }
+        removed.then_some(left)
     }
 
     /// The persons, in alphabetical order, with their keys' fingerprints and comments.

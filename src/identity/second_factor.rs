@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinHandle;
 
+use super::attempts::{Attempts, whose};
 use super::{KeyProven, Principal, Who};
 use crate::clock::Clock;
 use crate::factor::{Number, Provider, Purpose, Question, Tx, Verdict};
@@ -28,6 +29,12 @@ pub enum NotConfirmed {
     /// Nobody answered.
     #[error("factor-timeout")]
     TimedOut,
+    /// The code was wrong, was used before, or there is none to compare it with; the text is for the journal alone.
+    #[error("factor-denied: {0}")]
+    WrongCode(String),
+    /// This key has asked too often in vain.
+    #[error("factor-locked: {} s", .0.as_secs())]
+    Locked(Duration),
     /// The provider failed; the text is for the journal.
     #[error("factor-failed: {0}")]
     Failed(String),
@@ -39,6 +46,7 @@ pub struct SecondFactor {
     timeout: Duration,
     clock: Clock,
     random: Random,
+    attempts: Arc<Attempts>,
 }
 
 /// A question that is open, and the proof it will strengthen. The number is what the SSH side shows.
@@ -76,7 +84,8 @@ impl Confirmation {
 impl SecondFactor {
     /// Asks through `provider`; a question stays open for `timeout`.
     pub fn new(provider: Provider, timeout: Duration, clock: Clock, random: Random) -> Self {
-        Self { provider, timeout, clock, random }
+        let attempts = Arc::new(Attempts::new(clock.clone()));
+        Self { provider, timeout, clock, random, attempts }
     }
 
     /// The provider's name.
@@ -97,11 +106,27 @@ impl SecondFactor {
         }
     }
 
+    /// How much longer this key may not ask, after too many questions in vain.
+    pub fn locked(&self, proof: &KeyProven) -> Option<Duration> {
+        let (user, key) = whose(proof);
+        self.attempts.locked(user, key)
+    }
+
     /// Opens the question for a login: a push begins now. `number` is what the SSH side shows.
     pub fn begin(&self, proof: KeyProven, number: Number) -> Challenge {
         match &self.provider {
             Provider::Push(push) => {
-                let question = self.question(&proof, Purpose::Login, number);
+                let question = Question {
+                    tx: Tx::new(self.random.draw()),
+                    user: proof.user.clone(),
+                    firm: proof.user.firm(),
+                    key: proof.key.clone(),
+                    from: proof.connection.from,
+                    session: proof.connection.session,
+                    purpose: Purpose::Login,
+                    number,
+                    expires: Timestamp::MIN,
+                };
                 Challenge::Push(PushChallenge {
                     asking: self.ask(push.clone(), question),
                     proof,
@@ -114,6 +139,7 @@ impl SecondFactor {
                 code: code.clone(),
                 tries: TRIES,
                 clock: self.clock.clone(),
+                attempts: self.attempts.clone(),
             }),
         }
     }
@@ -128,9 +154,11 @@ impl SecondFactor {
         number: Number,
         code: Option<&Secret>,
     ) -> Result<Confirmation, NotConfirmed> {
-        let verdict = match (&self.provider, code) {
+        if let Some(left) = self.attempts.locked(who.user(), who.key()) {
+            return Err(NotConfirmed::Locked(left));
+        }
+        let settled = match (&self.provider, code) {
             (Provider::Push(push), _) => {
-                let purpose = Purpose::Command { command: words.to_owned(), site: site.cloned() };
                 let question = Question {
                     tx: Tx::new(self.random.draw()),
                     user: who.user().clone(),
@@ -138,47 +166,46 @@ impl SecondFactor {
                     key: who.key().clone(),
                     from: who.connection().from,
                     session: who.connection().session,
-                    purpose,
+                    purpose: Purpose::Command { command: words.to_owned(), site: site.cloned() },
                     number,
-                    expires: self.expires(),
+                    expires: Timestamp::MIN,
                 };
-                joined(&mut self.ask(push.clone(), question)).await?
+                joined(&mut self.ask(push.clone(), question)).await.and_then(settled)
             }
             (Provider::Code(provider), Some(code)) => {
-                provider.check(who.user(), code, self.clock.now()).await
+                checked(provider.as_ref(), &self.attempts, who.user(), who.key(), code, self.clock.now())
+                    .await
             }
-            (Provider::Code(_), None) => return Err(NotConfirmed::Failed("no code was given".into())),
+            (Provider::Code(_), None) => Err(NotConfirmed::Failed("no code was given".into())),
         };
-        settled(verdict).map(|()| Confirmation { who: who.clone(), purpose: words.to_owned() })
-    }
-
-    fn expires(&self) -> Timestamp {
-        let timeout = SignedDuration::try_from(self.timeout).unwrap_or(SignedDuration::from_secs(60));
-        self.clock.now().saturating_add(timeout).unwrap_or(Timestamp::MAX)
-    }
-
-    fn question(&self, proof: &KeyProven, purpose: Purpose, number: Number) -> Question {
-        Question {
-            tx: Tx::new(self.random.draw()),
-            user: proof.user.clone(),
-            firm: proof.user.firm(),
-            key: proof.key.clone(),
-            from: proof.connection.from,
-            session: proof.connection.session,
-            purpose,
-            number,
-            expires: self.expires(),
-        }
+        settled.map(|()| Confirmation { who: who.clone(), purpose: words.to_owned() })
     }
 
     /// The question runs in a task of its own, so that what waits for it may be polled in rounds. Dropping it hangs up.
-    fn ask(&self, push: Arc<dyn crate::factor::Push>, question: Question) -> Asking {
-        let timeout = self.timeout;
+    /// A person has one open question at a time: the others wait for their turn, and only then do they begin to expire.
+    fn ask(&self, push: Arc<dyn crate::factor::Push>, mut question: Question) -> Asking {
+        let (timeout, clock, attempts) = (self.timeout, self.clock.clone(), self.attempts.clone());
+        let turn = attempts.turn(&question.user);
         Asking(tokio::spawn(async move {
+            let Ok(Ok(_turn)) = tokio::time::timeout(timeout, turn.acquire_owned()).await else {
+                return Verdict::TimedOut;
+            };
+            let (user, key) = (question.user.clone(), question.key.clone());
+            if attempts.locked(&user, &key).is_some() {
+                return Verdict::TimedOut;
+            }
+            let span = SignedDuration::try_from(timeout).unwrap_or(SignedDuration::from_secs(60));
+            question.expires = clock.now().saturating_add(span).unwrap_or(Timestamp::MAX);
+            attempts.asked(&user, &key);
             // A provider keeps its own time; this is the belt to its braces.
-            tokio::time::timeout(timeout + Duration::from_secs(5), push.ask(&question))
-                .await
-                .unwrap_or(Verdict::TimedOut)
+            let longest = timeout + Duration::from_secs(5);
+            let verdict =
+                tokio::time::timeout(longest, push.ask(&question)).await.unwrap_or(Verdict::TimedOut);
+            match verdict {
+                Verdict::Allowed | Verdict::Failed(_) => attempts.answered(&user, &key),
+                Verdict::Denied | Verdict::Fraud | Verdict::TimedOut => {}
+            }
+            verdict
         }))
     }
 }
@@ -197,6 +224,30 @@ async fn joined(asking: &mut Asking) -> Result<Verdict, NotConfirmed> {
     (&mut asking.0).await.map_err(|e| {
         NotConfirmed::Failed(if e.is_panic() { "the provider panicked".into() } else { "hung up".into() })
     })
+}
+
+/// Checks a code; whatever is wrong with it looks the same from outside, but for the journal.
+async fn checked(
+    code: &dyn crate::factor::Code,
+    attempts: &Attempts,
+    user: &crate::names::Username,
+    key: &crate::names::Fingerprint,
+    typed: &Secret,
+    now: Timestamp,
+) -> Result<(), NotConfirmed> {
+    if let Some(left) = attempts.locked(user, key) {
+        return Err(NotConfirmed::Locked(left));
+    }
+    attempts.asked(user, key);
+    match code.check(user, typed, now).await {
+        Verdict::Allowed => {
+            attempts.answered(user, key);
+            Ok(())
+        }
+        Verdict::Denied => Err(NotConfirmed::WrongCode("wrong code".into())),
+        Verdict::Fraud | Verdict::TimedOut => Err(NotConfirmed::WrongCode("no answer".into())),
+        Verdict::Failed(cause) => Err(NotConfirmed::WrongCode(cause.to_string())),
+    }
 }
 
 fn settled(verdict: Verdict) -> Result<(), NotConfirmed> {
@@ -241,6 +292,7 @@ pub struct CodeChallenge {
     code: Arc<dyn crate::factor::Code>,
     tries: u8,
     clock: Clock,
+    attempts: Arc<Attempts>,
 }
 
 impl CodeChallenge {
@@ -248,9 +300,10 @@ impl CodeChallenge {
     pub async fn answer(mut self, code: &Secret) -> Standing {
         self.tries = self.tries.saturating_sub(1);
         let now = self.clock.now();
-        match settled(self.code.check(&self.proof.user, code, now).await) {
+        let (user, key) = whose(&self.proof);
+        match checked(self.code.as_ref(), &self.attempts, user, key, code, now).await {
             Ok(()) => Standing::Confirmed(principal(self.proof, self.code.name(), now)),
-            Err(NotConfirmed::Denied) if self.tries > 0 => Standing::Open(Challenge::Code(self)),
+            Err(NotConfirmed::WrongCode(_)) if self.tries > 0 => Standing::Open(Challenge::Code(self)),
             Err(why) => Standing::Refused(self.proof, why),
         }
     }

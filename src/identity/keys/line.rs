@@ -15,6 +15,7 @@ use super::NoKey;
 use crate::names::Fingerprint;
 
 /// A registered key and the conditions on it.
+#[derive(Clone)]
 pub struct KeyLine {
     pub key: KeyData,
     pub fingerprint: Fingerprint,
@@ -117,11 +118,13 @@ fn expiry(text: &str) -> Result<Timestamp, String> {
 }
 
 /// One entry of `from=`: a network, or an address with `*` and `?`; `!` in front refuses.
+#[derive(Clone)]
 struct Pattern {
     refuses: bool,
     form: Form,
 }
 
+#[derive(Clone)]
 enum Form {
     Net(IpNet),
     Glob(String),
