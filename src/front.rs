@@ -268,6 +268,7 @@ impl Front {
             who: OnceLock::new(),
             trail: Mutex::default(),
             ended: OnceLock::new(),
+            unwritten: 0.into(),
             stop: CancellationToken::new(),
         });
         let handler = Handler::new(self.clone(), shared.clone());
@@ -385,13 +386,19 @@ impl Front {
             self.count_panic();
         }
         let took = self.clock.now().duration_since(since).as_millis();
-        let cause = shared.ended.get().map(|cause| (*cause).to_owned());
+        let mut cause = shared.ended.get().map(|cause| (*cause).to_owned());
+        cause = cause.or_else(|| ran.as_ref().err().map(ToString::to_string));
+        let unwritten = shared.unwritten.load(Ordering::Relaxed);
+        if unwritten > 0 {
+            let counted = format!("{unwritten} more refusals were not written one by one");
+            cause = Some(cause.map_or(counted.clone(), |cause| format!("{cause}; {counted}")));
+        }
         let line = Entry {
             exit: Some(0),
             bytes_in: Some(shared.line.bytes_in()),
             bytes_out: Some(shared.line.bytes_out()),
             duration_ms: Some(u64::try_from(took).unwrap_or_default()),
-            cause: cause.or_else(|| ran.as_ref().err().map(ToString::to_string)),
+            cause,
             ..of(who, Event::Finished)
         };
         if let Err(e) = self.journal.append(line).await {

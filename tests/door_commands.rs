@@ -1,4 +1,12 @@
 //! Remote commands as clients send them: what is not exactly one of ours is refused in one line, and that is on record.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are tests, and run real clients"
+)]
 
 mod door;
 
@@ -107,6 +115,25 @@ async fn what_is_not_exactly_a_command_is_refused_in_one_line_and_is_on_record_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_asked_for_is_on_record_though_the_client_left_at_once() {
+    let door = Door::open(Setup { box_latency: Duration::from_millis(50), ..Setup::default() }).await;
+    let leaving = |command: &str| json!([["sign", JANE, "jane"], ["push", JANE], ["order", command]]);
+    let connections: Vec<Value> =
+        (0..10).flat_map(|_| [leaving("konnektor backup; id"), leaving("konnektor backup")]).collect();
+    door.knock(connections.into()).await;
+    let refused = door.wait_for("refused", 10).await;
+    assert!(refused.iter().all(|line| line["command"] == "konnektor backup; id"), "{refused:#?}");
+    let started = door.wait_for("started", 10).await;
+    // A line for each command's end, and one for each connection's.
+    let finished = door.wait_for("finished", 30).await;
+    for line in started {
+        let same = |end: &&Value| end["session"] == line["session"] && end["command"] == line["command"];
+        assert_eq!(finished.iter().filter(same).count(), 1, "{line}");
+    }
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_with_nul_or_a_megabyte_or_no_text_at_all_is_refused_too() {
     let door = Door::open(Setup::default()).await;
     let commands: [Vec<u8>; 5] = [
@@ -161,16 +188,16 @@ const SECOND: &str = "name = \"Second\"\ndomain = \"second.example\"\nvia = \"di
                       [konnektor.other]\nproduct = \"kocobox\"\naddress = \"@BOX@\"\nsds = \"@BOX@\"\nuser = \"koco-root\"\n\
                       password = { file = \"secrets/second\" }\n";
 
-fn rules(sites: &str) -> Option<String> {
-    Some(format!(
+fn rules(sites: &str) -> String {
+    format!(
         "[[rule]]\nwho = [\"firm-*\"]\nmay = [\"konnektor list\", \"konnektor backup\", \"konnektor backups\", \"konnektor show\"]\non = {sites}\n"
-    ))
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_konnektor_has_to_be_named_where_more_than_one_is_permitted() {
     let setup = Setup {
-        rules: rules("[\"praxis-mueller\", \"second\"]"),
+        rules: Some(rules("[\"praxis-mueller\", \"second\"]")),
         sites: vec![("second".into(), SECOND.into())],
         ..Setup::default()
     };
@@ -239,11 +266,13 @@ async fn a_site_that_is_not_there_and_one_that_is_not_permitted_look_and_last_al
                 assert_eq!(swap(said, site), swap(sames, if n == 0 { "nought" } else { "second" }));
             }
         }
-        let [forbidden, unknown] = times.map(|mut t| {
-            t.sort_unstable();
-            t[2]
-        });
-        assert!(forbidden < 3 * unknown && unknown < 3 * forbidden, "{command}: {forbidden:?} {unknown:?}");
+        // The quickest of five: the rest of the machine is busy with other things.
+        let [forbidden, unknown] = times.map(|times| times.into_iter().min().unwrap());
+        let noise = Duration::from_millis(20);
+        assert!(
+            forbidden < 3 * unknown + noise && unknown < 3 * forbidden + noise,
+            "{command}: {forbidden:?} {unknown:?}"
+        );
     }
     assert_eq!(door.konnektor.requests().len(), before);
     assert!(door.events("refused").iter().all(|line| line["cause"] == "no-rule"));
@@ -256,7 +285,7 @@ async fn a_konnektor_that_is_away_or_refuses_is_told_apart_by_exit_code_and_sent
     let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
     let away = SECOND.replace("@BOX@", &gone);
     let setup = Setup {
-        rules: rules("[\"praxis-mueller\", \"second\"]"),
+        rules: Some(rules("[\"praxis-mueller\", \"second\"]")),
         sites: vec![("second".into(), away)],
         ..Setup::default()
     };

@@ -1,4 +1,12 @@
 //! Which keys open the door, with the clients people use, and that every refusal looks and lasts like every other.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are tests, and run real clients"
+)]
 
 mod door;
 
@@ -50,7 +58,7 @@ async fn batch_clients(door: &Door) -> [Ran; 3] {
     let plink = door.plink(JANE, "jane", &["-batch"], &["whoami"]).await;
     let paramiko = door.paramiko(JANE, "jane", "whoami", Value::Null).await;
     let paramiko = Ran {
-        code: paramiko["code"].as_i64().map_or(-1, |code| code as i32),
+        code: paramiko["code"].as_i64().and_then(|code| code.try_into().ok()).unwrap_or(-1),
         stdout: paramiko["stdout"].as_str().unwrap_or_default().into(),
         stderr: paramiko["error"].as_str().unwrap_or_default().into(),
     };
@@ -289,9 +297,9 @@ async fn every_key_that_does_not_count_is_refused_in_the_same_time() {
     let tries = 7;
     // No signature of these is looked at, but its form has to fit.
     let signer = |key: &str| if key.starts_with("rsa") { "rsa-2048" } else { "stranger" };
-    let signed =
+    let attempts =
         |(user, key): &(&str, &str)| json!(vec![json!(["sign", user, key, null, signer(key)]); tries]);
-    let connections: Vec<Value> = kinds.iter().map(signed).collect();
+    let connections: Vec<Value> = kinds.iter().map(attempts).collect();
     let probes = kinds.iter().map(|(user, key)| json!(vec![["probe", user, key]; tries]));
     let told = door.knock(connections.into_iter().chain(probes).collect()).await;
     let medians: Vec<u64> = told
@@ -387,6 +395,38 @@ async fn a_removed_key_ends_what_it_opened_within_a_second_and_nobody_elses() {
         bobs.kill().await.unwrap();
     };
     tokio::select! {
+        biased;
+        () = door.house.follow(std::future::pending()) => {}
+        () = work => {}
+    }
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_change_of_a_file_is_missed() {
+    let door = Door::open(Setup::default()).await;
+    let bobs = door.make_key("bob");
+    let work = async {
+        for n in 0..8 {
+            let line = if n % 2 == 0 { bobs.as_str() } else { "# away for now" };
+            door.register(BOB, line);
+            let counts = async {
+                let him = |keys: &pforte::identity::keys::KeyBook| {
+                    keys.people().any(|(user, mut keys)| user.as_str() == BOB && keys.next().is_some())
+                };
+                while him(&door.house.front().keys.load()) != (n % 2 == 0) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(5), counts)
+                .await
+                .unwrap_or_else(|_| panic!("change {n}"));
+            // Each change comes at another time of the half second in which keys are looked at anew.
+            tokio::time::sleep(Duration::from_millis(60)).await;
+        }
+    };
+    tokio::select! {
+        biased;
         () = door.house.follow(std::future::pending()) => {}
         () = work => {}
     }

@@ -1,6 +1,18 @@
 //! What broke other gateways at the login and behind it, each as a requirement of ours. The numbers are those of
 //! docs/past-holes.md.
-//! Absent on purpose: holes of the SSH library (past_holes_russh) and of load (past_holes_load).
+//! Absent on purpose: holes of the SSH library (`past_holes_russh`) and of load (`past_holes_load`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::too_many_lines,
+    clippy::duration_suboptimal_units,
+    clippy::unchecked_time_subtraction,
+    clippy::large_stack_arrays,
+    reason = "helpers of tests are tests"
+)]
 
 mod door;
 mod raw;
@@ -239,6 +251,43 @@ async fn r11_a_line_that_does_not_parse_is_on_record_as_it_came() {
     door.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn r11_a_client_that_goes_at_once_leaves_its_line_too() {
+    let door = Door::open(Setup::default()).await;
+    let jane = key(&door, "jane");
+    for round in 1..=30_usize {
+        let mut raw = Raw::inside(door.port, JANE, &jane).await;
+        let (_, theirs) = raw.channel().await;
+        let exec = raw.tx.packet(&raw::exec(theirs, b"rm -rf /"));
+        let close = raw.tx.packet(&Payload::of(msg::CLOSE).number(theirs).0);
+        raw.tx.raw(&[exec, close].concat()).await;
+        raw.tx.end().await;
+        raw.rx.drain().await;
+        door.wait_for("finished", round).await;
+    }
+    assert_eq!(door.wait_for("refused", 1).await.len(), 30);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r11_r93_what_began_as_its_client_went_has_an_end_on_record() {
+    let door = Door::open(Setup::default()).await;
+    let jane = key(&door, "jane");
+    let mut raw = Raw::inside(door.port, JANE, &jane).await;
+    for _ in 0..30 {
+        let (_, theirs) = raw.channel().await;
+        let exec = raw.tx.packet(&raw::exec(theirs, b"konnektor list"));
+        let close = raw.tx.packet(&Payload::of(msg::CLOSE).number(theirs).0);
+        raw.tx.raw(&[exec, close].concat()).await;
+        raw.rx.read_one_of(&[msg::CLOSE]).await.unwrap();
+    }
+    assert_eq!(door.wait_for("started", 30).await.len(), 30);
+    drop(raw);
+    let finished = door.wait_for("finished", 31).await;
+    assert_eq!(finished.iter().filter(|line| line["command"] == "konnektor list").count(), 30);
+    door.close().await;
+}
+
 /// A clock that panics once, at the next time somebody but the journal looks at it.
 fn cracked() -> (Clock, Arc<AtomicBool>) {
     let crack = Arc::new(AtomicBool::new(false));
@@ -354,6 +403,7 @@ async fn r31_r56_the_key_that_signed_counts_and_no_key_that_was_offered() {
     let mut other = Raw::asking(door.port).await;
     let stolen = raw.signed(JANE, &jane);
     assert!(is_refusal(&other.ask(stolen).await.unwrap()));
+    drop((raw, other));
     // Offer B, offer A, sign with A: A it is, in the journal too.
     let second = make_key(&door.path().join("jane2"), JANE).unwrap();
     let lines = [&jane, &second].map(|key| key.public_key().to_openssh().unwrap()).join("\n");
@@ -427,6 +477,41 @@ async fn r34_attempts_and_probes_end_while_an_agent_of_twenty_keys_comes_through
         }
         assert!(answered <= 6, "wrong signatures");
     }
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r34_a_connection_that_is_over_writes_one_line_whatever_it_still_says() {
+    let door = Door::open(Setup::default()).await;
+    let (jane, stranger) = (key(&door, "jane"), stranger(&door));
+    let mut raw = Raw::asking(door.port).await;
+    let mut burst = Vec::new();
+    for n in 0..2000 {
+        let user = if n % 2 == 0 { JANE } else { BOB };
+        burst.extend(raw.tx.packet(&probe(
+            user,
+            "ssh-ed25519",
+            &blob(if n < 4 { &jane } else { &stranger }),
+        )));
+    }
+    raw.tx.raw(&burst).await;
+    raw.rx.drain().await;
+    door.wait_for("refused", 1).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(door.events("refused").len(), 1, "{:#?}", door.events("refused"));
+    drop(raw);
+    // The same of somebody who proved a key, and broke the order.
+    let mut raw = Raw::asking(door.port).await;
+    raw.prove_key(JANE, &jane).await;
+    let mut burst = Vec::new();
+    for _ in 0..2000 {
+        burst.extend(raw.tx.packet(&interactive(BOB)));
+    }
+    raw.tx.raw(&burst).await;
+    raw.rx.drain().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(door.events("refused").len(), 2, "{:#?}", door.events("refused").len());
+    drop(raw);
     door.close().await;
 }
 
@@ -547,6 +632,7 @@ async fn r53_an_rsa_key_is_compared_with_its_exponent() {
     let mut raw = Raw::asking(door.port).await;
     assert_eq!(raw.ask(probe(JANE, "rsa-sha2-512", &real)).await.unwrap()[0], msg::PK_OK);
     assert_eq!(exponent, [1, 0, 1]);
+    drop(raw);
     // With an exponent of 1 the padded hash is its own signature (CVE-2026-67276).
     let forged = |data: &[u8]| {
         use sha2::Digest;
@@ -575,6 +661,7 @@ async fn r53_an_rsa_key_is_compared_with_its_exponent() {
     let mut raw = Raw::asking(door.port).await;
     let answer = raw.ask(probe(JANE, "ssh-rsa", &real)).await.unwrap();
     assert!(is_refusal(&answer), "{answer:?}");
+    drop(raw);
     assert_untouched(&door);
     door.close().await;
 }
@@ -961,5 +1048,128 @@ async fn r95_remote_forwards_and_agents_are_refused_with_an_answer() {
         .await;
     assert_eq!(raw.rx.read().await.unwrap()[0], msg::OPEN_FAILURE);
     drop(raw);
+    door.close().await;
+}
+
+/// A gateway that asks for codes, and the code that counts at its time.
+async fn codes() -> (Door, PrivateKey, Arc<AtomicI64>) {
+    let ahead = Arc::new(AtomicI64::new(0));
+    let shared = ahead.clone();
+    // RFC 6238's fifth vector: 279037 counts at 2,000,000,000 s.
+    let clock =
+        Clock::of(move || Timestamp::from_second(2_000_000_000 + shared.load(Ordering::SeqCst)).unwrap());
+    let setup = Setup {
+        gateway: vec![
+            ("provider = \"webhook\"".into(), "provider = \"totp\"".into()),
+            ("[second_factor.webhook]\nurl".into(), "[second_factor.totp]\n# url".into()),
+            ("secret = { file = \"secrets/webhook\" }".into(), "secrets = \"secrets/totp\"".into()),
+        ],
+        clock,
+        ..Setup::default()
+    };
+    let door = Door::open(setup).await;
+    for user in [JANE, BOB] {
+        let secret = if user == JANE {
+            "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+        } else {
+            "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+        };
+        pforte::init::write_new(&door.path().join(format!("secrets/totp/{user}")), secret.as_bytes(), 0o600)
+            .unwrap();
+    }
+    let jane = key(&door, "jane");
+    (door, jane, ahead)
+}
+
+const CODE: &str = "279037";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r88_a_code_counts_once_and_for_its_person_only() {
+    let (door, jane, _) = codes().await;
+    let bob = bob(&door).await;
+    let mut raw = Raw::asking(door.port).await;
+    raw.prove_key(BOB, &bob).await;
+    raw.begin_factor(BOB).await;
+    let answer = raw.ask(raw::answers(&[CODE])).await;
+    assert!(answer.is_none_or(|a| a[0] != msg::USERAUTH_SUCCESS), "another's code");
+    drop(raw);
+    let mut raw = Raw::asking(door.port).await;
+    raw.prove_key(JANE, &jane).await;
+    raw.begin_factor(JANE).await;
+    assert_eq!(raw.ask(raw::answers(&[CODE])).await.unwrap(), [msg::USERAUTH_SUCCESS]);
+    let mut again = Raw::asking(door.port).await;
+    again.prove_key(JANE, &jane).await;
+    again.begin_factor(JANE).await;
+    let answer = again.ask(raw::answers(&[CODE])).await;
+    assert!(answer.is_none_or(|a| a[0] != msg::USERAUTH_SUCCESS), "the same code twice");
+    assert_eq!(door.events("login").len(), 1);
+    drop((raw, again));
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r88_guessing_codes_ends_the_connection_then_bars_the_key_from_there() {
+    let (door, jane, _) = codes().await;
+    let source = raw::fresh_source();
+    let (mut guesses, mut barred) = (0, false);
+    'guessing: for _ in 0..20 {
+        let mut raw = Raw::tcp_from(door.port, source).await;
+        raw.say_version().await;
+        if raw.kex(&raw::Proposal::default()).await.is_none() || !raw.service().await {
+            break;
+        }
+        let request = raw.signed(JANE, &jane);
+        match raw.ask(request).await {
+            Some(answer) if raw::is_partial(&answer) => raw.begin_factor(JANE).await,
+            _ => {
+                barred = true;
+                break;
+            }
+        }
+        for n in 0..10 {
+            assert!(n < 4, "codes on one connection");
+            match raw.ask(raw::answers(&["000000"])).await {
+                // Without a prompt it is the last one, and DISCONNECT follows.
+                Some(answer) if answer[0] == msg::INFO_REQUEST && !answer.ends_with(&[0; 4]) => guesses += 1,
+                _ => {
+                    guesses += 1;
+                    raw.rx.drain().await;
+                    continue 'guessing;
+                }
+            }
+        }
+    }
+    assert!(barred && guesses <= 6, "{guesses} guesses");
+    let mut raw = Raw::asking(door.port).await;
+    raw.prove_key(JANE, &jane).await;
+    raw.begin_factor(JANE).await;
+    assert_eq!(
+        raw.ask(raw::answers(&[CODE])).await.unwrap(),
+        [msg::USERAUTH_SUCCESS],
+        "she herself, elsewhere"
+    );
+    drop(raw);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r2_r24_no_number_of_answers_but_the_right_one_counts() {
+    let (door, jane, _) = codes().await;
+    for message in [
+        Payload::of(msg::INFO_RESPONSE).number(1 << 28).0,
+        Payload::of(msg::INFO_RESPONSE).number(u32::MAX).text("x").0,
+        raw::answers(&[]),
+        raw::answers(&["", CODE]),
+        raw::answers(&["x", "279037"]),
+        raw::answers(&["279037\0"]),
+        raw::answers(&["279037279037"]),
+    ] {
+        let mut raw = Raw::asking(door.port).await;
+        raw.prove_key(JANE, &jane).await;
+        raw.begin_factor(JANE).await;
+        let answer = raw.ask(&message).await;
+        assert!(answer.is_none_or(|a| a[0] != msg::USERAUTH_SUCCESS), "{message:?}");
+    }
+    assert_untouched(&door);
     door.close().await;
 }

@@ -6,6 +6,7 @@
 //! does not follow from it ends the login.
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ pub struct Trail {
     offence: Option<Offence>,
     /// The key has signed; only then does it count whose it is.
     verified: bool,
+    /// DISCONNECT is on its way.
+    over: bool,
     written: bool,
 }
 
@@ -96,6 +99,8 @@ pub struct Shared {
     pub trail: Mutex<Trail>,
     /// Why it was ended, if not by its client; for the journal.
     pub ended: OnceLock<&'static str>,
+    /// Refusals after the login that have no line of their own.
+    pub unwritten: AtomicUsize,
     /// Cancelled when the connection is to end: what runs on it runs no longer.
     pub stop: CancellationToken,
 }
@@ -245,7 +250,7 @@ impl Login {
                 return alike(since).await;
             }
         };
-        self.note(Some(name.clone()), user, Some(proof.key().clone()), "no-second-factor", Offence::Failed);
+        self.note_proven(&proof, "no-second-factor", Offence::NotConfirmed);
         if let Some((left, reason)) = self.front.keeper.barred(self.source(), proof.key()) {
             let text = match self.front.language {
                 Language::English => format!(
@@ -449,7 +454,7 @@ impl Login {
         self.state = State::Over;
         let line = {
             let mut trail = self.trail();
-            if trail.written {
+            if std::mem::replace(&mut trail.over, true) {
                 return Answer::Over;
             }
             trail.cause = Some(cause.to_owned());
@@ -525,16 +530,17 @@ impl Shared {
     }
 
     /// DISCONNECT with a reason, then, a little later, the end of the TCP connection. What runs on it ends at once.
-    pub fn goodbye(self: &Arc<Self>, reason: Disconnect, text: String) {
+    pub fn goodbye(&self, reason: Disconnect, text: String) {
         self.stop.cancel();
-        let shared = self.clone();
+        // Not the connection's place: that is free as soon as the connection has ended.
+        let (handle, line) = (self.handle.get().cloned(), self.line.clone());
         tokio::spawn(async move {
-            if let Some(handle) = shared.handle.get() {
+            if let Some(handle) = handle {
                 let said = handle.disconnect(reason, text, "en".into());
                 tokio::time::timeout(PARTING, said).await.ok();
                 tokio::time::sleep(PARTING).await;
             }
-            shared.line.cut();
+            line.cut();
         });
     }
 }

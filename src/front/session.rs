@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,10 +25,10 @@ use crate::prompt::{Keyboard, Prompt, Read, Size};
 /// Environment variables that one channel may set, all that are not kept included.
 const VARIABLES: usize = 64;
 /// Sessions that one connection may open in its life: russh keeps 3.3 KiB of each that we close first.
-const OPENED: usize = 8192;
+const OPENED: usize = 4096;
 /// Forwards and channels that are refused on one connection before it is ended (R66).
 const REFUSALS: usize = 1000;
-/// Refusals of that kind that are written down one by one; the client is slowed by nothing, so the rest is a number.
+/// Refusals of that kind that are written down one by one; the rest is a number in the connection's last line (R96).
 const WRITTEN_REFUSALS: usize = 32;
 
 /// One session channel.
@@ -64,9 +65,14 @@ impl Sessions {
     pub fn open(&mut self, channel: Channel<Msg>, who: Who) -> bool {
         while self.tasks.try_join_next().is_some() {}
         self.open.retain(|_, running| !running.outgoing.as_ref().is_some_and(|o| o.has_ended()));
+        if self.open.len() >= self.front.keeper.limits().sessions_per_connection {
+            self.refused("too-many-sessions", "session");
+            return false;
+        }
         self.opened += 1;
-        if self.open.len() >= self.front.keeper.limits().sessions_per_connection || self.opened > OPENED {
-            self.count_refusal();
+        if self.opened > OPENED {
+            self.refused("too-many-channels", "session");
+            self.end("too-many-channels", "Too many channels on one connection. Please connect again.");
             return false;
         }
         let id = channel.id();
@@ -198,7 +204,7 @@ impl Sessions {
         };
         let (interrupt, stop) = (running.interrupt.clone(), self.shared.stop.clone());
         let front = self.front.clone();
-        running.task = Some(self.tasks.spawn(async move {
+        let mut task = Box::pin(async move {
             let out = job.out.clone();
             let work = AssertUnwindSafe(run(job)).catch_unwind();
             let code = tokio::select! {
@@ -211,7 +217,12 @@ impl Sessions {
                 () = interrupt.notified() => super::told(&out, out.pick("Interrupted.", "Abgebrochen."), exit::FAILED).await,
             };
             outgoing.end(code).await;
-        }));
+        });
+        // Its first step is taken here and waits for nothing: the line in the journal is queued before the client's next
+        // packet, which may be a farewell that ends the task.
+        if task.as_mut().now_or_never().is_none() {
+            running.task = Some(self.tasks.spawn(task));
+        }
         true
     }
 
@@ -249,27 +260,35 @@ impl Sessions {
         }
     }
 
-    fn count_refusal(&mut self) {
-        self.refusals += 1;
-        if self.refusals == REFUSALS {
-            self.shared.goodbye(Disconnect::ByApplication, "Too many refused requests.".into());
-        }
+    /// A forward or a channel that is not opened here.
+    pub fn refused_forward(&mut self, what: &str) {
+        self.refused("forwarding-not-open", what);
     }
 
-    /// A forward or a channel that is not opened here. Written down, up to a number; then the connection ends.
-    pub fn refused_forward(&mut self, what: &str) {
-        self.count_refusal();
+    /// Written down, up to a number, then counted; beyond another number the connection ends.
+    fn refused(&mut self, cause: &'static str, what: &str) {
+        self.refusals += 1;
         let Some(who) = self.shared.who.get().cloned() else { return };
+        if self.refusals == REFUSALS {
+            self.end("too-many-refusals", "Too many refused requests.");
+        }
         if self.refusals > WRITTEN_REFUSALS {
+            self.shared.unwritten.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let (front, what) = (self.front.clone(), what.as_bytes().to_vec());
         // Not one of the connection's own tasks: the line is written, though its client is gone.
         tokio::spawn(async move {
-            if front.gate.refuse(&who, "forwarding-not-open", &what).await.is_err() {
-                tracing::error!("a refused forward could not be journalled");
+            if front.gate.refuse(&who, cause, &what).await.is_err() {
+                tracing::error!("a refused channel or forward could not be journalled");
             }
         });
+    }
+
+    fn end(&self, cause: &'static str, text: &str) {
+        if self.shared.ended.set(cause).is_ok() {
+            self.shared.goodbye(Disconnect::ByApplication, text.to_owned());
+        }
     }
 }
 

@@ -185,6 +185,17 @@ class Knocker:
         command = base64.b64decode(command) if base64_encoded else command
         return self.channel(lambda channel: channel.exec_command(command))
 
+    def order(self, command):
+        """Asks for a command and does not wait for anything, not even whether it is taken."""
+        channel = self.line.open_session(timeout=30)
+        message = Message()
+        message.add_byte(b"\x62")
+        message.add_int(channel.remote_chanid)
+        message.add_string("exec")
+        message.add_boolean(False)
+        message.add_string(command)
+        self.line._send_user_message(message)
+
     def subsystem(self, name):
         return self.channel(lambda channel: channel.invoke_subsystem(name))
 

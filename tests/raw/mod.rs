@@ -9,6 +9,9 @@
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::cast_possible_truncation,
+    clippy::doc_markdown,
+    clippy::unused_self,
+    clippy::redundant_closure_for_method_calls,
     reason = "shared by several test files; helpers of tests are tests"
 )]
 
@@ -337,8 +340,8 @@ pub struct Raw {
     pub session: Option<Vec<u8>>,
     /// The server's KEXINIT.
     pub offered: Vec<u8>,
-    server_version: String,
-    channels: u32,
+    pub server_version: String,
+    pub channels: u32,
 }
 
 /// How a command on a channel went.
@@ -347,7 +350,7 @@ pub struct Ended {
     pub code: Option<u32>,
     pub stdout: String,
     pub stderr: String,
-    /// Message numbers in their order, `WINDOW_ADJUST` left out.
+    /// Message numbers in their order, WINDOW_ADJUST left out.
     pub order: Vec<u8>,
 }
 
