@@ -6,8 +6,10 @@ mod gateway;
 mod problems;
 mod reader;
 mod site;
+#[cfg(test)]
+mod tests;
 
-pub use files::{Folder, Readable};
+pub use files::{Folder, Readable, Unread, read_guarded};
 pub use gateway::{
     Batch, ExecFactor, FactorSettings, Gateway, Language, Limits, Person, Storage, WebhookFactor,
 };
@@ -31,6 +33,10 @@ pub struct Config {
 impl Config {
     /// Reads all of it. What is wrong goes to `problems`; `None` if the gateway's own file could not be read.
     pub fn load(folder: &Folder, problems: &mut Problems) -> Option<Self> {
+        folder.guard(
+            &["", "policy", "policy/sites", "keys", "keys/sites", "secrets", "secrets/totp"],
+            problems,
+        );
         let gateway = Gateway::load(folder, problems);
         let mut sites = BTreeMap::new();
         for file in folder.list(Path::new("policy/sites"), problems) {

@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::commands::{Known, Konnektors, Works};
-use crate::config::{Config, FactorSettings, Folder, KonnektorBox, Problems, Product, Site};
+use crate::config::{
+    Config, FactorSettings, Folder, KonnektorBox, Problems, Product, Readable, Site, Unread, read_guarded,
+};
 use crate::factor::Provider;
 use crate::factor::exec::{Exec, ExecConfig};
 use crate::factor::totp::{StorageError, Totp, UsedSteps};
@@ -296,20 +298,27 @@ pub fn choose_tls_provider() {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
 }
 
-/// An Ed25519 private key that nobody else can read.
+/// An Ed25519 private key that nobody else can read, write or replace.
 pub fn private_key(path: &Path, what: &str) -> anyhow::Result<PrivateKey> {
-    use std::os::unix::fs::MetadataExt;
-    let meta = std::fs::metadata(path)
-        .with_context(|| format!("{what} {}: run pforte init, or copy it there", path.display()))?;
-    if meta.mode() & 0o077 != 0 {
-        bail!("{what} {}: others can read it: chmod 600", path.display());
-    }
-    let key = PrivateKey::read_openssh_file(path).with_context(|| format!("{what} {}", path.display()))?;
-    if key.algorithm() != ssh_key::Algorithm::Ed25519 {
-        // No RSA private operation happens in this process (RUSTSEC-2023-0071).
-        bail!("{what} {}: must be ssh-ed25519", path.display());
-    }
-    Ok(key)
+    let read = || {
+        let text = match read_guarded(path, Readable::ByOwner) {
+            Ok(text) => zeroize::Zeroizing::new(text),
+            Err(Unread::Failed(e)) if e.kind() == std::io::ErrorKind::NotFound => {
+                bail!("there is none: run pforte init, or copy it there")
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let key = PrivateKey::from_openssh(text.as_bytes()).context("no OpenSSH private key")?;
+        if key.is_encrypted() {
+            bail!("has a passphrase that nobody could type: ssh-keygen -p takes it off");
+        }
+        if key.algorithm() != ssh_key::Algorithm::Ed25519 {
+            // No RSA private operation happens in this process (RUSTSEC-2023-0071).
+            bail!("must be ssh-ed25519");
+        }
+        Ok(key)
+    };
+    read().with_context(|| format!("{what} {}", path.display()))
 }
 
 type Boxes = BTreeMap<KonnektorId, Known>;

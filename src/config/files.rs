@@ -1,10 +1,12 @@
 //! Reads configuration files, and refuses those that the wrong people could have written or read.
 //! Absent on purpose: what stands in them.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::problems::{Place, Problems};
 use crate::secret::Secret;
@@ -45,24 +47,45 @@ impl Folder {
         from: Option<&Place>,
         problems: &mut Problems,
     ) -> Option<String> {
-        let place = || from.cloned().unwrap_or_else(|| Place::file(file));
+        let place = from.cloned().unwrap_or_else(|| Place::file(file));
+        let name = from.map_or_else(String::new, |_| format!("{} ", file.display()));
+        self.read_as(&name, file, readable, place, problems)
+    }
+
+    /// As [`Folder::read`]; `name` is what the sentence of a problem calls the file, with a space behind it.
+    fn read_as(
+        &self,
+        name: &str,
+        file: &Path,
+        readable: Readable,
+        place: Place,
+        problems: &mut Problems,
+    ) -> Option<String> {
         let path = self.path(file);
-        let read = || -> io::Result<Result<String, String>> {
-            let meta = fs::metadata(&path)?;
-            if let Some(why) = refuse(&meta, readable) {
-                return Ok(Err(why));
-            }
-            if !meta.is_file() || meta.len() > LARGEST {
-                return Ok(Err("is no file of at most 16 MiB".into()));
-            }
-            Ok(Ok(fs::read_to_string(&path)?))
-        };
-        match read() {
-            Ok(Ok(text)) => return Some(text),
-            Ok(Err(why)) => problems.add(place(), format!("{} {why}", file.display())),
-            Err(e) => problems.add(place(), format!("{} cannot be read: {e}", file.display())),
+        match guarded(&path).and_then(|()| read_file(&path, readable)) {
+            Ok(text) => return Some(text),
+            Err(Unread::Folder(folder, why)) => self.complain(&folder, &why, problems),
+            Err(Unread::Refused(why)) => problems.add(place, format!("{name}{why}")),
+            Err(Unread::Failed(e)) => problems.add(place, format!("{name}cannot be read: {e}")),
         }
         None
+    }
+
+    /// A folder that others can change is one problem, however many files it holds.
+    fn complain(&self, folder: &Path, why: &str, problems: &mut Problems) {
+        let root = self.root.canonicalize().unwrap_or_else(|_| self.root.clone());
+        let inside = folder.strip_prefix(&root).ok().filter(|p| !p.as_os_str().is_empty());
+        problems.add_once(Place::file(inside.unwrap_or(folder)), format!("the folder {why}"));
+    }
+
+    /// Complains about each of `folders` that is there and that others can change, or a folder above it.
+    pub fn guard(&self, folders: &[&str], problems: &mut Problems) {
+        for folder in folders {
+            let path = self.path(folder).join(".");
+            if let Err(Unread::Folder(folder, why)) = guarded(&path) {
+                self.complain(&folder, &why, problems);
+            }
+        }
     }
 
     /// The secret in `file`: its first line without the line's end.
@@ -89,10 +112,8 @@ impl Folder {
                 return Vec::new();
             }
         };
-        if let Ok(meta) = fs::metadata(self.path(folder))
-            && let Some(why) = refuse(&meta, Readable::ByAll)
-        {
-            problems.add(Place::file(folder), format!("the folder {why}"));
+        if let Some(name) = folder.to_str() {
+            self.guard(&[name], problems);
         }
         let mut files: Vec<PathBuf> = entries
             .filter_map(Result::ok)
@@ -104,17 +125,77 @@ impl Folder {
     }
 }
 
+/// Why a file was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// A folder above it could be changed by others: which one, and why.
+    #[error("the folder {path} {1}", path = .0.display())]
+    Folder(PathBuf, String),
+    /// The file's own rights or kind.
+    #[error("{0}")]
+    Refused(String),
+    /// The system does not give it.
+    #[error("cannot be read: {0}")]
+    Failed(#[from] io::Error),
+}
+
+/// The text of a file that only root and we can change, nor any folder above it; its rights are those of the very
+/// file that is read, not of what stood under its name before.
+pub fn read_guarded(path: &Path, readable: Readable) -> Result<String, Unread> {
+    guarded(path)?;
+    read_file(path, readable)
+}
+
+fn read_file(path: &Path, readable: Readable) -> Result<String, Unread> {
+    // A FIFO must not hold us up: what is no file is refused below.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let meta = file.metadata()?;
+    if let Some(why) = refuse(&meta, readable) {
+        return Err(Unread::Refused(why));
+    }
+    let mut text = String::new();
+    if !meta.is_file() || file.take(LARGEST + 1).read_to_string(&mut text)? as u64 > LARGEST {
+        return Err(Unread::Refused("is no file of at most 16 MiB".into()));
+    }
+    Ok(text)
+}
+
+/// Links are followed. Each folder above what they lead to, and above the name itself, is under nobody's control but
+/// root's and ours; in a sticky one nobody can replace what is not theirs (inode(7)).
+fn guarded(path: &Path) -> Result<(), Unread> {
+    let target = path.canonicalize()?;
+    let named = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new(".").canonicalize()?,
+        Some(parent) => parent.canonicalize()?,
+        None => target.clone(),
+    };
+    let folder = if target.is_dir() { Some(target.as_path()) } else { target.parent() };
+    for folder in named.ancestors().chain(folder.into_iter().flat_map(Path::ancestors)) {
+        let meta = folder.metadata()?;
+        let sticky = meta.mode() & 0o1000 != 0;
+        if let Some(why) = foreign(&meta).or_else(|| (!sticky).then(|| writable(&meta)).flatten()) {
+            return Err(Unread::Folder(folder.to_owned(), why));
+        }
+    }
+    Ok(())
+}
+
 /// Why a file of these rights is refused, with the command that mends it.
-fn refuse(meta: &fs::Metadata, readable: Readable) -> Option<String> {
+fn refuse(meta: &Metadata, readable: Readable) -> Option<String> {
+    foreign(meta).or_else(|| writable(meta)).or_else(|| {
+        (readable == Readable::ByOwner && meta.mode() & 0o044 != 0)
+            .then(|| format!("can be read by others (mode {:o}): chmod go-rwx", meta.mode() & 0o7777))
+    })
+}
+
+fn foreign(meta: &Metadata) -> Option<String> {
     let owner = meta.uid();
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        return Some(format!("belongs to user {owner}: it must belong to root or to the gateway's own user"));
-    }
-    if meta.mode() & 0o022 != 0 {
-        return Some(format!("can be written by others (mode {:o}): chmod go-w", meta.mode() & 0o7777));
-    }
-    if readable == Readable::ByOwner && meta.mode() & 0o044 != 0 {
-        return Some(format!("can be read by others (mode {:o}): chmod go-rwx", meta.mode() & 0o7777));
-    }
-    None
+    (owner != 0 && owner != rustix::process::geteuid().as_raw())
+        .then(|| format!("belongs to user {owner}: it must belong to root or to the gateway's own user"))
+}
+
+fn writable(meta: &Metadata) -> Option<String> {
+    (meta.mode() & 0o022 != 0)
+        .then(|| format!("can be written by others (mode {:o}): chmod go-w", meta.mode() & 0o7777))
 }

@@ -74,6 +74,14 @@ impl Problems {
         self.0.push(Problem { place, message: message.into() });
     }
 
+    /// Adds one unless the same is said already.
+    pub fn add_once(&mut self, place: Place, message: impl Into<String>) {
+        let problem = Problem { place, message: message.into() };
+        if !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
+    }
+
     /// `Ok` if nothing was wrong.
     pub fn check(self) -> Result<(), Self> {
         if self.0.is_empty() { Ok(()) } else { Err(self) }

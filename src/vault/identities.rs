@@ -3,14 +3,18 @@
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use age::secrecy::ExposeSecret;
 use age::x25519::{Identity, Recipient};
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use super::VaultError;
+
+/// Larger files are not read.
+const LARGEST: u64 = 64 * 1024;
 
 /// Makes a key and writes it to a new file of mode 0600, on disk before it returns; answers whom to encrypt to.
 ///
@@ -33,27 +37,53 @@ pub fn generate_identity(path: &Path) -> Result<Recipient, VaultError> {
     Ok(recipient)
 }
 
-/// The keys of a file that only its owner can read.
+/// The keys of a file that only its owner can read, who is root or this process's user.
 ///
 /// # Errors
 /// [`VaultError::BadIdentityFile`], [`VaultError::Store`].
 pub fn read_identities(path: &Path) -> Result<Vec<Identity>, VaultError> {
     let failed = |error: std::io::Error| VaultError::of(&error);
-    let mut file = std::fs::File::open(path).map_err(failed)?;
+    // A FIFO must not hold us up.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
     let facts = file.metadata().map_err(failed)?;
-    if facts.permissions().mode() & 0o077 != 0 {
-        return Err(VaultError::BadIdentityFile("others can read it"));
-    }
-    if facts.len() > 64 * 1024 {
-        return Err(VaultError::BadIdentityFile("too large"));
+    trusted(facts.uid(), facts.mode())?;
+    if !facts.is_file() {
+        return Err(VaultError::BadIdentityFile("is no file"));
     }
     let mut text = Zeroizing::new(String::new());
-    file.read_to_string(&mut text).map_err(failed)?;
+    if file.take(LARGEST + 1).read_to_string(&mut text).map_err(failed)? as u64 > LARGEST {
+        return Err(VaultError::BadIdentityFile("too large"));
+    }
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let identities: Result<Vec<Identity>, _> = lines.map(str::parse).collect();
     match identities {
         Ok(identities) if !identities.is_empty() => Ok(identities),
         Ok(_) => Err(VaultError::BadIdentityFile("holds no key")),
         Err(_) => Err(VaultError::BadIdentityFile("not an age identity")),
+    }
+}
+
+fn trusted(owner: u32, mode: u32) -> Result<(), VaultError> {
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(VaultError::BadIdentityFile("belongs to neither root nor the gateway's own user"));
+    }
+    if mode & 0o077 != 0 {
+        return Err(VaultError::BadIdentityFile("others can read it"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_file_of_another_user_is_refused() {
+        let us = rustix::process::geteuid().as_raw();
+        assert!(trusted(us, 0o100_600).is_ok());
+        assert!(trusted(0, 0o100_600).is_ok());
+        assert!(trusted(us + 1, 0o100_600).is_err());
+        assert!(trusted(us, 0o100_640).is_err());
     }
 }

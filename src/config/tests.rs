@@ -1,0 +1,113 @@
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use super::*;
+use crate::init;
+
+/// The shipped example, whole and right.
+struct Example(tempfile::TempDir);
+
+impl Example {
+    fn new() -> Self {
+        let example = Self(tempfile::tempdir().unwrap());
+        example.write("policy/gateway.toml", init::GATEWAY, 0o644);
+        example.write("policy/sites/praxis-mueller.toml", init::SITE, 0o644);
+        example.write("secrets/praxis-mueller", "Zauber\n", 0o600);
+        example.write("secrets/webhook", "0123456789abcdef\n", 0o600);
+        example
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn write(&self, path: &str, text: &str, mode: u32) {
+        let path = self.path(path);
+        let folder = path.parent().unwrap();
+        fs::create_dir_all(folder).unwrap();
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn mode(&self, path: &str, mode: u32) {
+        fs::set_permissions(self.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Every problem, a line each.
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Problems::default();
+        Config::load(&Folder::new(self.0.path()), &mut problems);
+        problems.0.iter().map(ToString::to_string).collect()
+    }
+}
+
+#[test]
+fn the_example_is_right() {
+    assert_eq!(Example::new().problems(), [""; 0]);
+}
+
+#[test]
+fn a_folder_that_others_can_write_is_refused() {
+    for folder in ["policy", "policy/sites", "secrets", "keys"] {
+        let example = Example::new();
+        fs::create_dir_all(example.path("keys")).unwrap();
+        example.mode(folder, 0o777);
+        let expected = format!("{folder}: the folder can be written by others (mode 777): chmod go-w");
+        assert_eq!(example.problems()[..1], [expected]);
+        example.mode(folder, 0o755);
+        assert_eq!(example.problems(), [""; 0], "{folder}");
+    }
+    let example = Example::new();
+    example.mode("", 0o770);
+    let problems = example.problems();
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(problems[0].contains("the folder can be written by others (mode 770)"), "{problems:#?}");
+}
+
+#[test]
+fn a_sticky_folder_above_is_no_fault() {
+    let example = Example::new();
+    example.mode("secrets", 0o1777);
+    assert_eq!(example.problems(), [""; 0]);
+}
+
+#[test]
+fn a_link_is_followed_unless_it_leads_where_others_can_write() {
+    let example = Example::new();
+    example.write("elsewhere/webhook", "0123456789abcdef\n", 0o600);
+    fs::remove_file(example.path("secrets/webhook")).unwrap();
+    symlink(example.path("elsewhere/webhook"), example.path("secrets/webhook")).unwrap();
+    assert_eq!(example.problems(), [""; 0]);
+    example.mode("elsewhere", 0o777);
+    assert!(example.problems()[0].starts_with("elsewhere: the folder can be written by others"));
+}
+
+#[test]
+fn a_fifo_in_a_files_place_is_refused_and_does_not_wait() {
+    let example = Example::new();
+    fs::remove_file(example.path("secrets/webhook")).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        example.path("secrets/webhook"),
+        rustix::fs::FileType::Fifo,
+        mode,
+        0,
+    )
+    .unwrap();
+    assert!(example.problems()[0].contains("is no file of at most 16 MiB"), "{:#?}", example.problems());
+}
+
+#[test]
+fn a_file_of_another_user_is_refused() {
+    let example = Example::new();
+    if std::os::unix::fs::chown(example.path("policy/gateway.toml"), Some(12_345), None).is_err() {
+        return; // only root can give files away
+    }
+    assert_eq!(
+        example.problems(),
+        ["policy/gateway.toml: belongs to user 12345: it must belong to root or to the gateway's own user"]
+    );
+}
