@@ -7,8 +7,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use zeroize::Zeroizing;
 
 use super::problems::{Place, Problems};
+use super::reader::{At, Table};
 use crate::secret::Secret;
 
 /// Who may read a file beside its owner.
@@ -88,15 +90,23 @@ impl Folder {
         }
     }
 
-    /// The secret in `file`: its first line without the line's end.
-    pub fn secret(&self, file: &Path, from: &Place, problems: &mut Problems) -> Option<Secret> {
-        let text = self.read(file, Readable::ByOwner, Some(from), problems)?;
+    /// The secret in the file that `table` names: `key = { file = "…" }`; its first line without the line's end.
+    /// The file's name is not repeated: people write the secret itself there by mistake.
+    pub fn secret(
+        &self,
+        table: &mut Table<'_, '_>,
+        key: &'static str,
+        problems: &mut Problems,
+    ) -> Option<Secret> {
+        const NAME: &str = "the file named here ";
+        let mut inner = table.table(key, problems)?;
+        let file = inner.required::<PathBuf>("file", problems);
+        inner.finish(problems);
+        let At { value: file, place } = file?;
+        let text = Zeroizing::new(self.read_as(NAME, &file, Readable::ByOwner, place.clone(), problems)?);
         let line = text.lines().next().unwrap_or_default();
-        if line.is_empty() {
-            problems.add(
-                from.clone(),
-                format!("{} is empty: write the secret into its first line", file.display()),
-            );
+        if line.trim().is_empty() {
+            problems.add(place, format!("{NAME}is empty: write the secret into its first line"));
             return None;
         }
         Some(Secret::new(line.to_owned()))

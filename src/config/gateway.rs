@@ -295,13 +295,8 @@ fn webhook_factor(
 ) -> Option<WebhookFactor> {
     let url = table.required::<url::Url>("url", problems);
     let status_url = table.parsed::<url::Url>("status_url", problems).map(|u| u.value.to_string());
-    let secret = table.table("secret", problems).and_then(|mut inner| {
-        let file = inner.required::<PathBuf>("file", problems);
-        inner.finish(problems);
-        let file = file?;
-        folder.secret(&file.value, &file.place, problems)
-    });
-    if secret.is_none() {
+    let secret = folder.secret(&mut table, "secret", problems);
+    if !table.holds("secret") {
         table.missing("secret", problems);
     }
     let ca = table.parsed::<PathBuf>("ca", problems).map(|p| folder.path(p.value));

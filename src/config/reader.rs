@@ -75,6 +75,11 @@ impl<'d, 't> Table<'d, 't> {
         self.map.iter().find(|(k, _)| k.get_ref() == key).map(|(_, v)| v)
     }
 
+    /// Does the field stand there, right or wrong?
+    pub fn holds(&self, key: &str) -> bool {
+        self.map.keys().any(|k| k.get_ref() == key)
+    }
+
     fn wrong(&self, value: &Spanned<DeValue<'t>>, key: &str, expected: &str, problems: &mut Problems) {
         let found = value.get_ref().type_str();
         problems

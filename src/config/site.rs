@@ -178,20 +178,11 @@ impl Site {
     }
 }
 
-/// `password = { file = "secrets/…" }`.
-fn password(folder: &Folder, table: &mut Table<'_, '_>, problems: &mut Problems) -> Option<Secret> {
-    let mut inner = table.table("password", problems)?;
-    let file = inner.required::<std::path::PathBuf>("file", problems);
-    inner.finish(problems);
-    let file = file?;
-    folder.secret(&file.value, &file.place, problems)
-}
-
 fn host(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> Option<Host> {
     let address = table.required::<HostPort>("address", problems);
     let host_key = table.parsed::<ssh_key::PublicKey>("host_key", problems).map(|k| k.value);
     let login = table.parsed::<String>("login", problems).map(|l| l.value);
-    let password = password(folder, &mut table, problems);
+    let password = folder.secret(&mut table, "password", problems);
     let inner = table.one_of("inner", &[("recorded", Inner::Recorded), ("sealed", Inner::Sealed)], problems);
     table.finish(problems);
     Some(Host { address: address?.value, host_key, login, password, inner: inner.unwrap_or(Inner::Recorded) })
@@ -209,8 +200,8 @@ fn konnektor(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems)
     let sds = table.parsed::<HostPort>("sds", problems).map(|a| a.value);
     let certificate = table.parsed::<CertificatePin>("certificate", problems).map(|c| c.value.0);
     let user = table.required::<String>("user", problems);
-    let secret = password(folder, &mut table, problems);
-    if secret.is_none() {
+    let secret = folder.secret(&mut table, "password", problems);
+    if !table.holds("password") {
         table.missing("password", problems);
     }
     let parallel =

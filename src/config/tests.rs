@@ -111,3 +111,25 @@ fn a_file_of_another_user_is_refused() {
         ["policy/gateway.toml: belongs to user 12345: it must belong to root or to the gateway's own user"]
     );
 }
+
+#[test]
+fn a_secret_written_in_the_place_of_its_files_name_is_not_repeated() {
+    let example = Example::new();
+    let wrong = |text: &str, from: &str| text.replace(from, "file = \"Sommer2026!\"");
+    example.write(
+        "policy/sites/praxis-mueller.toml",
+        &wrong(init::SITE, "file = \"secrets/praxis-mueller\""),
+        0o644,
+    );
+    example.write("policy/gateway.toml", &wrong(init::GATEWAY, "file = \"secrets/webhook\""), 0o644);
+    let problems = example.problems().join("\n");
+    assert!(!problems.contains("Sommer2026"), "{problems}");
+    let why = "the file named here cannot be read: No such file or directory (os error 2)";
+    assert!(problems.contains(&format!("policy/gateway.toml:17:19: {why}")), "{problems}");
+    assert!(problems.contains(&format!("policy/sites/praxis-mueller.toml:14:21: {why}")), "{problems}");
+    // Nor where it is found, but not good.
+    example.write("Sommer2026!", "x", 0o644);
+    let problems = example.problems().join("\n");
+    assert!(!problems.contains("Sommer2026"), "{problems}");
+    assert!(problems.contains("the file named here can be read by others (mode 644)"), "{problems}");
+}
