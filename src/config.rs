@@ -9,7 +9,7 @@ mod site;
 #[cfg(test)]
 mod tests;
 
-pub use files::{Folder, Readable, Unread, read_guarded};
+pub use files::{Folder, NO_SECRET, Readable, Unread, read_guarded};
 pub use gateway::{
     Batch, ExecFactor, FactorSettings, Gateway, Language, Limits, Person, Storage, WebhookFactor,
 };

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use russh::keys::PrivateKey;
 use ssh_key::LineEnding;
 
+use crate::config::NO_SECRET;
 use crate::random::Random;
 use crate::vault;
 
@@ -41,7 +42,7 @@ impl Start {
             gateway: GATEWAY.into(),
             rules: RULES.into(),
             site: SITE.into(),
-            konnektor_password: "replace-me".into(),
+            konnektor_password: NO_SECRET.into(),
             webhook_secret: format!("{:032x}{:032x}", random.draw(), random.draw()),
         }
     }
@@ -112,7 +113,8 @@ pub fn run(dir: &Path, random: &Random) -> Result<String> {
     let dir = dir.display();
     Ok(format!(
         "A configuration stands in {dir}. Next:\n\
-         1. {dir}/policy/sites/praxis-mueller.toml: your customer, their Konnektor's address; its password into {dir}/secrets/praxis-mueller\n\
+         1. {dir}/policy/sites/praxis-mueller.toml: your customer, their Konnektor's address\n   \
+            and its password into {dir}/secrets/praxis-mueller: nothing starts while that file says {NO_SECRET}\n\
          2. {dir}/keys/FIRM-GIVEN.FAMILY.pub: a technician's public key (ssh-ed25519, or RSA of 4096 bits)\n\
          3. {dir}/policy/gateway.toml: where to listen, and which second factor\n\
          Then: pforte check --config {dir}, and: pforte serve --config {dir}\n"

@@ -30,6 +30,9 @@ pub struct Folder {
 /// Larger files are not read: nothing of ours is near it.
 const LARGEST: u64 = 16 << 20;
 
+/// What stands in a new configuration where only its operator knows the secret.
+pub const NO_SECRET: &str = "replace-me";
+
 impl Folder {
     /// The folder that holds `policy/` and `keys/`.
     pub fn new(root: &Path) -> Self {
@@ -107,6 +110,11 @@ impl Folder {
         let line = text.lines().next().unwrap_or_default();
         if line.trim().is_empty() {
             problems.add(place, format!("{NAME}is empty: write the secret into its first line"));
+            return None;
+        }
+        if line.trim() == NO_SECRET {
+            let message = format!("{NAME}still says {NO_SECRET}: write the secret into its first line");
+            problems.add(place, message);
             return None;
         }
         Some(Secret::new(line.to_owned()))

@@ -133,3 +133,17 @@ fn a_secret_written_in_the_place_of_its_files_name_is_not_repeated() {
     assert!(!problems.contains("Sommer2026"), "{problems}");
     assert!(problems.contains("the file named here can be read by others (mode 644)"), "{problems}");
 }
+
+#[test]
+fn a_secret_that_nobody_has_replaced_is_refused() {
+    let example = Example::new();
+    example.write("secrets/praxis-mueller", "replace-me\n", 0o600);
+    assert_eq!(
+        example.problems(),
+        [
+            "policy/sites/praxis-mueller.toml:14:21: the file named here still says replace-me: write the secret into its first line"
+        ]
+    );
+    example.write("secrets/praxis-mueller", "\n", 0o600);
+    assert!(example.problems()[0].contains("is empty"));
+}
