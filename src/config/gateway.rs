@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::files::{Folder, Readable};
 use super::problems::{Problems, near_miss};
-use super::reader::{Document, Table};
+use super::reader::{At, Document, Table, Written};
 use crate::names::Username;
 use crate::secret::Secret;
 
@@ -193,14 +193,23 @@ impl Gateway {
             }
         }
         root.finish(problems);
-        let (factor, factor_timeout) = factor?;
+        let (factor, timeout) = factor?;
+        if timeout.value >= limits.factor_grace {
+            let message = format!(
+                "second_factor.timeout ({}) must be shorter than limits.factor_grace ({}): \
+                 the login would end before the question does",
+                Written(timeout.value),
+                Written(limits.factor_grace)
+            );
+            problems.add(timeout.place, message);
+        }
         Some(Self {
             listen: listen?.into_iter().map(|l| l.value).collect(),
             language,
             contact,
             storage,
             factor,
-            factor_timeout,
+            factor_timeout: timeout.value,
             groups: groups.into_iter().map(|(n, m)| (n, m.into_iter().map(|u| u.value).collect())).collect(),
             users,
             limits,
@@ -246,15 +255,14 @@ fn factor(
     folder: &Folder,
     root: &mut Table<'_, '_>,
     problems: &mut Problems,
-) -> Option<(FactorSettings, Duration)> {
+) -> Option<(FactorSettings, At<Duration>)> {
     let Some(mut table) = root.table("second_factor", problems) else {
         root.missing("second_factor", problems);
         return None;
     };
-    let timeout = table.duration("timeout", problems).unwrap_or(Duration::from_mins(1));
-    if timeout < Duration::from_secs(1) || timeout > Duration::from_mins(5) {
-        problems.add(table.place(), "timeout: from 1s to 5m");
-    }
+    let range = (Duration::from_secs(1), Duration::from_mins(5));
+    let timeout = table.duration_within("timeout", range, problems);
+    let timeout = timeout.unwrap_or_else(|| At { value: Duration::from_mins(1), place: table.place() });
     let provider = table.required::<String>("provider", problems);
     let webhook = table.table("webhook", problems);
     let exec = table.table("exec", problems);
@@ -340,17 +348,19 @@ fn person(mut table: Table<'_, '_>, problems: &mut Problems) -> Person {
 
 fn limits(mut table: Table<'_, '_>, problems: &mut Problems) -> Limits {
     let mut found = Limits::default();
-    let mut span = |key, into: &mut Duration| {
-        if let Some(d) = table.duration(key, problems) {
-            *into = d;
+    let second = Duration::from_secs(1);
+    let day = (second, Duration::from_hours(24));
+    let mut span = |key, range, into: &mut Duration| {
+        if let Some(d) = table.duration_within(key, range, problems) {
+            *into = d.value;
         }
     };
-    span("kex_grace", &mut found.kex_grace);
-    span("key_grace", &mut found.key_grace);
-    span("factor_grace", &mut found.factor_grace);
-    span("connection_age", &mut found.connection_age);
-    span("idle", &mut found.idle);
-    span("keepalive", &mut found.keepalive);
+    span("kex_grace", day, &mut found.kex_grace);
+    span("key_grace", day, &mut found.key_grace);
+    span("factor_grace", day, &mut found.factor_grace);
+    span("connection_age", (second, Duration::from_hours(7 * 24)), &mut found.connection_age);
+    span("idle", day, &mut found.idle);
+    span("keepalive", (second, Duration::from_mins(10)), &mut found.keepalive);
     let mut count = |key, into: &mut usize| {
         if let Some(n) = table.number(key, 1..1_000_001, problems).and_then(|n| usize::try_from(n).ok()) {
             *into = n;

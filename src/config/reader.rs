@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -19,6 +20,21 @@ pub struct At<T> {
     pub value: T,
     /// Its place.
     pub place: Place,
+}
+
+/// A time span as people write it: the largest of h, m, s that leaves no rest.
+pub struct Written(pub Duration);
+
+impl Display for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.0.as_secs();
+        let units = [("h", 3600), ("m", 60), ("s", 1)];
+        let whole = units.into_iter().find(|(_, n)| seconds > *n && seconds % n == 0 || seconds == *n);
+        match whole.filter(|_| self.0.subsec_nanos() == 0) {
+            Some((unit, n)) => write!(f, "{}{unit}", seconds / n),
+            None => write!(f, "{}ms", self.0.as_millis()),
+        }
+    }
 }
 
 /// A parsed file. Its tables borrow from it.
@@ -177,14 +193,32 @@ impl<'d, 't> Table<'d, 't> {
     }
 
     /// A time span as people write it: `60s`, `10m`, `1h 30m`; a text.
-    pub fn duration(&mut self, key: &'static str, problems: &mut Problems) -> Option<std::time::Duration> {
+    pub fn duration(&mut self, key: &'static str, problems: &mut Problems) -> Option<Duration> {
         let text = self.text(key, problems)?;
         let span = text.value.parse::<jiff::SignedDuration>().ok();
-        let duration = span.and_then(|d| std::time::Duration::try_from(d).ok());
+        let duration = span.and_then(|d| Duration::try_from(d).ok());
         if duration.is_none() {
             problems.add(text.place, format!("{key}: expected a time span such as \"60s\" or \"10m\""));
         }
         duration
+    }
+
+    /// As [`Table::duration`], within `shortest..=longest`.
+    pub fn duration_within(
+        &mut self,
+        key: &'static str,
+        (shortest, longest): (Duration, Duration),
+        problems: &mut Problems,
+    ) -> Option<At<Duration>> {
+        let value = self.duration(key, problems)?;
+        let place =
+            self.map.iter().find(|(k, _)| k.get_ref() == key).map(|(_, v)| self.document.place(&v.span()));
+        if (shortest..=longest).contains(&value) {
+            return Some(At { value, place: place? });
+        }
+        let (shortest, longest) = (Written(shortest), Written(longest));
+        problems.add(place?, format!("{key}: expected a time span from {shortest} to {longest}"));
+        None
     }
 
     /// A date, `2027-01-01`, written without quotes or as a text.

@@ -18,6 +18,13 @@ impl Example {
         example
     }
 
+    /// The example with `more` at the end of gateway.toml.
+    fn with_gateway(more: &str) -> Self {
+        let example = Self::new();
+        example.write("policy/gateway.toml", &format!("{}\n{more}\n", init::GATEWAY), 0o644);
+        example
+    }
+
     fn path(&self, path: &str) -> PathBuf {
         self.0.path().join(path)
     }
@@ -146,4 +153,36 @@ fn a_secret_that_nobody_has_replaced_is_refused() {
     );
     example.write("secrets/praxis-mueller", "\n", 0o600);
     assert!(example.problems()[0].contains("is empty"));
+}
+
+#[test]
+fn limits_have_bounds_and_say_them() {
+    for good in ["kex_grace = \"1s\"", "idle = \"24h\"", "connection_age = \"168h\"", "keepalive = \"10m\""] {
+        assert_eq!(Example::with_gateway(&format!("[limits]\n{good}")).problems(), [""; 0], "{good}");
+    }
+    for (bad, from, to) in [
+        ("kex_grace = \"0s\"", "1s", "24h"),
+        ("key_grace = \"999ms\"", "1s", "24h"),
+        ("factor_grace = \"25h\"", "1s", "24h"),
+        ("idle = \"86401s\"", "1s", "24h"),
+        ("connection_age = \"169h\"", "1s", "168h"),
+        ("keepalive = \"11m\"", "1s", "10m"),
+    ] {
+        let problems = Example::with_gateway(&format!("[limits]\n{bad}")).problems();
+        let (key, _) = bad.split_once(' ').unwrap();
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        let expected = format!("{key}: expected a time span from {from} to {to}");
+        assert!(problems[0].ends_with(&expected), "{problems:#?}");
+    }
+}
+
+#[test]
+fn a_question_that_outlives_the_login_is_refused() {
+    assert_eq!(Example::with_gateway("[limits]\nfactor_grace = \"61s\"").problems(), [""; 0]);
+    assert_eq!(
+        Example::with_gateway("[limits]\nfactor_grace = \"60s\"").problems(),
+        [
+            "policy/gateway.toml:12:11: second_factor.timeout (1m) must be shorter than limits.factor_grace (1m): the login would end before the question does"
+        ]
+    );
 }
