@@ -3,6 +3,7 @@
 
 mod files;
 mod gateway;
+mod network;
 mod problems;
 mod reader;
 mod site;
@@ -13,6 +14,7 @@ pub use files::{Folder, NO_SECRET, Readable, Unread, read_guarded};
 pub use gateway::{
     Batch, ExecFactor, FactorSettings, Gateway, Language, Limits, Person, Storage, WebhookFactor,
 };
+pub use network::Network;
 pub use problems::{Place, Problem, Problems, near_miss, nearest};
 pub use reader::{At, Document, Table};
 pub use site::{Host, Inner, KonnektorBox, Product, Site, Via};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::files::{Folder, Readable};
+use super::network::Network;
 use super::problems::{Problems, near_miss};
 use super::reader::{At, Document, Table, Written};
 use crate::names::Username;
@@ -185,7 +186,7 @@ impl Gateway {
         let users = users.into_iter().map(|(name, table)| (name, person(table, problems))).collect();
         let limits =
             root.table("limits", problems).map_or_else(Limits::default, |table| limits(table, problems));
-        let proxies = root.list::<ipnet::IpNet>("proxies", problems).unwrap_or_default();
+        let proxies = root.list::<Network>("proxies", problems).unwrap_or_default();
         let recipients = root.list::<String>("recipients", problems).unwrap_or_default();
         for recipient in &recipients {
             if let Err(e) = recipient.value.parse::<age::x25519::Recipient>() {
@@ -213,7 +214,7 @@ impl Gateway {
             groups: groups.into_iter().map(|(n, m)| (n, m.into_iter().map(|u| u.value).collect())).collect(),
             users,
             limits,
-            proxies: proxies.into_iter().map(|p| p.value).collect(),
+            proxies: proxies.into_iter().map(|p| p.value.0).collect(),
             recipients: recipients.into_iter().map(|r| r.value).collect(),
         })
     }

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
-use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
 use super::hours::Hours;
 use super::{Matches, May, On, Policy, Rule};
 use crate::asks::Family;
-use crate::config::{At, Config, Document, Folder, Problems, Readable, Table, near_miss};
+use crate::config::{At, Config, Document, Folder, Network, Problems, Readable, Table, near_miss};
 use crate::names::{Firm, SiteName, Username};
 
 const FILE: &str = "policy/rules.toml";
@@ -59,7 +58,8 @@ fn rule(mut table: Table<'_, '_>, config: &Config, problems: &mut Problems) -> O
         table.one_of("needs", &[("nothing", false), ("consent", true)], problems).unwrap_or(false);
     let confirm = table.flag("confirm", problems).unwrap_or(false);
     let until = table.date("until", problems);
-    let from = table.list::<IpNet>("from", problems).map(|nets| nets.into_iter().map(|n| n.value).collect());
+    let from = table.list::<Network>("from", problems);
+    let from = from.map(|nets| nets.into_iter().map(|n| n.value.0).collect());
     let hours = table.parsed::<Hours>("hours", problems).map(|h| h.value);
     let hold_key = table.one_of("batch", &[("ask", false), ("hold-key", true)], problems).unwrap_or(false);
     table.finish(problems);

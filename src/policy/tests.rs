@@ -201,6 +201,17 @@ who = ["firm-*"]
 }
 
 #[test]
+fn a_rule_from_one_address_holds_for_that_address_and_no_other() {
+    let rules = format!("{}\nfrom = \"203.0.113.7\"\n", init::RULES);
+    let policy = policy(&rules).unwrap();
+    let from = |address: &str| ask(&policy, backup("praxis-mueller"), &who("firm-jane.doe", address), NOON);
+    assert!(from("203.0.113.7").is_ok());
+    assert!(from("203.0.113.8").is_err());
+    let wide = self::policy(&rules.replace("113.7", "113.7/24")).err().unwrap();
+    assert!(wide[0].contains("did you mean 203.0.113.0/24"), "{wide:#?}");
+}
+
+#[test]
 fn a_rule_without_who_may_or_on_is_no_rule() {
     let problems = policy("[[rule]]\nmay = []\n").err().unwrap();
     assert_eq!(problems.len(), 3, "{problems:#?}");
