@@ -18,7 +18,8 @@ pub struct Hours {
     zone: TimeZone,
 }
 
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+const TAGE: [&str; 7] = ["Mo", "Di", "Mi", "Do", "Fr", "Sa", "So"];
 const FORM: &str = "expected hours such as \"Mon-Fri 07:00-19:00 Europe/Berlin\"";
 
 impl Hours {
@@ -54,7 +55,7 @@ impl FromStr for Hours {
         };
         Ok(Self {
             written: text.to_owned(),
-            days: parse_days(days).ok_or(FORM)?,
+            days: parse_days(days)?,
             begin: time(begin).ok_or(FORM)?,
             end: time(end).ok_or(FORM)?,
             zone: TimeZone::get(zone)
@@ -63,22 +64,28 @@ impl FromStr for Hours {
     }
 }
 
-fn parse_days(text: &str) -> Option<[bool; 7]> {
-    let day = |name: &str| DAYS.iter().position(|d| d.eq_ignore_ascii_case(name));
+fn parse_days(text: &str) -> Result<[bool; 7], String> {
+    let day = |name: &str| {
+        let at = |days: &[&str; 7]| days.iter().position(|d| d.eq_ignore_ascii_case(name));
+        at(&DAYS).or_else(|| at(&TAGE)).ok_or_else(|| {
+            let (name, days, tage) = (name.escape_debug(), DAYS.join(", "), TAGE.join(", "));
+            format!("\"{name}\" is no day of the week: {days}, or {tage}")
+        })
+    };
     let mut days = [false; 7];
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (day(first)?, day(last)?);
         let mut at = first;
         loop {
-            *days.get_mut(at)? = true;
+            *days.get_mut(at).ok_or(FORM)? = true;
             if at == last {
                 break;
             }
             at = (at + 1) % 7;
         }
     }
-    Some(days)
+    Ok(days)
 }
 
 impl fmt::Display for Hours {
@@ -112,6 +119,27 @@ mod tests {
         assert!(at(night, "2026-11-21T05:59:00Z"));
         assert!(!at(night, "2026-11-20T05:00:00Z"));
         assert!(!at(night, "2026-11-21T22:30:00Z"));
+    }
+
+    #[test]
+    fn days_have_german_names_too() {
+        for (day, date) in ["Mo", "Di", "Mi", "Do", "Fr", "Sa", "So"].into_iter().zip(16..) {
+            assert!(at(&format!("{day} 00:00-24:00 UTC"), &format!("2026-11-{date}T12:00:00Z")), "{day}");
+            assert!(
+                !at(&format!("{day} 00:00-24:00 UTC"), &format!("2026-11-{}T12:00:00Z", date + 1)),
+                "{day}"
+            );
+        }
+        assert!(at("mo-FR 07:00-19:00 Europe/Berlin", "2026-11-20T06:00:00Z"));
+    }
+
+    #[test]
+    fn a_word_that_is_no_day_is_told_the_days() {
+        let why = "Mon-Frei 07:00-19:00 UTC".parse::<Hours>().unwrap_err();
+        assert_eq!(
+            why,
+            "\"Frei\" is no day of the week: Mon, Tue, Wed, Thu, Fri, Sat, Sun, or Mo, Di, Mi, Do, Fr, Sa, So"
+        );
     }
 
     #[test]
