@@ -19,7 +19,7 @@ pub use problems::{Place, Problem, Problems, near_miss, nearest};
 pub use reader::{At, Document, Table};
 pub use site::{Host, Inner, KonnektorBox, Product, Site, Via};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::names::{HostName, SiteName};
@@ -30,6 +30,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// `policy/sites/*.toml` by the file's name.
     pub sites: BTreeMap<SiteName, Site>,
+    /// Sites whose files are there, but wrong.
+    pub broken: BTreeSet<SiteName>,
 }
 
 impl Config {
@@ -40,13 +42,17 @@ impl Config {
             problems,
         );
         let gateway = Gateway::load(folder, problems);
-        let mut sites = BTreeMap::new();
+        let (mut sites, mut broken) = (BTreeMap::new(), BTreeSet::new());
         for file in folder.list(Path::new("policy/sites"), problems) {
-            let Some(site) = Site::load(folder, &file, problems) else { continue };
-            sites.insert(site.name.clone(), site);
+            if let Some(site) = Site::load(folder, &file, problems) {
+                sites.insert(site.name.clone(), site);
+            } else {
+                let name = file.file_stem().and_then(|stem| stem.to_str());
+                broken.extend(name.and_then(|name| name.parse::<SiteName>().ok()));
+            }
         }
         Self::no_domain_twice(&sites, problems);
-        Some(Self { gateway: gateway?, sites })
+        Some(Self { gateway: gateway?, sites, broken })
     }
 
     fn no_domain_twice(sites: &BTreeMap<SiteName, Site>, problems: &mut Problems) {

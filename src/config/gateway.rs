@@ -172,10 +172,7 @@ impl Gateway {
         let text = folder.read(file, Readable::ByAll, None, problems)?;
         let document = Document::parse(file, &text, problems)?;
         let mut root = document.root();
-        let listen = root.list::<SocketAddr>("listen", problems);
-        if listen.as_ref().is_none_or(Vec::is_empty) {
-            root.missing("listen", problems);
-        }
+        let listen = root.required_list::<SocketAddr>("listen", problems);
         let languages = [("de", Language::German), ("en", Language::English)];
         let language = root.one_of("language", &languages, problems).unwrap_or(Language::English);
         let contact = root.parsed::<String>("contact", problems).map(|c| c.value);
@@ -205,7 +202,7 @@ impl Gateway {
             problems.add(timeout.place, message);
         }
         Some(Self {
-            listen: listen?.into_iter().map(|l| l.value).collect(),
+            listen: listen.into_iter().map(|l| l.value).collect(),
             language,
             contact,
             storage,
@@ -258,7 +255,7 @@ fn factor(
     problems: &mut Problems,
 ) -> Option<(FactorSettings, At<Duration>)> {
     let Some(mut table) = root.table("second_factor", problems) else {
-        root.missing("second_factor", problems);
+        root.missing_table("second_factor", root.place());
         return None;
     };
     let range = (Duration::from_secs(1), Duration::from_mins(5));
@@ -268,33 +265,38 @@ fn factor(
     let webhook = table.table("webhook", problems);
     let exec = table.table("exec", problems);
     let totp = table.table("totp", problems);
-    let provider = provider?;
-    let chosen = match provider.value.as_str() {
-        "webhook" => webhook.and_then(|t| webhook_factor(folder, t, problems)).map(FactorSettings::Webhook),
-        "exec" => exec.and_then(|t| exec_factor(t, problems)).map(FactorSettings::Exec),
-        "totp" => Some(FactorSettings::Totp(match totp {
-            Some(mut t) => {
-                let secrets = t.parsed::<PathBuf>("secrets", problems).map(|p| p.value);
-                t.finish(problems);
-                folder.path(secrets.unwrap_or_else(|| "secrets/totp".into()))
-            }
-            None => folder.path("secrets/totp"),
-        })),
-        other => {
-            let hint = near_miss(other, ["webhook", "exec", "totp"]);
-            let other = other.escape_debug();
-            problems.add(
-                provider.place,
-                format!("provider: \"{other}\" is none of \"webhook\", \"exec\", \"totp\"{hint}"),
-            );
-            return None;
-        }
+    let choose = |name: &str, problems: &mut Problems| match name {
+        "webhook" => webhook.map(|t| webhook_factor(folder, t, problems).map(FactorSettings::Webhook)),
+        "exec" => exec.map(|t| exec_factor(t, problems).map(FactorSettings::Exec)),
+        _ => Some(Some(FactorSettings::Totp(totp_factor(folder, totp, problems)))),
     };
-    if chosen.is_none() {
-        problems.add(provider.place, format!("needs a complete table [second_factor.{}]", provider.value));
+    let mut chosen = None;
+    if let Some(At { value: name, place }) = provider {
+        if let Some(known) = PROVIDERS.into_iter().find(|known| *known == name) {
+            match choose(known, problems) {
+                Some(settings) => chosen = settings,
+                None => table.missing_table(known, place),
+            }
+        } else {
+            let hint = near_miss(&name, PROVIDERS);
+            let (name, known) = (name.escape_debug(), PROVIDERS.join("\", \""));
+            problems.add(place, format!("provider: \"{name}\" is none of \"{known}\"{hint}"));
+        }
     }
     table.finish(problems);
     Some((chosen?, timeout))
+}
+
+const PROVIDERS: [&str; 3] = ["webhook", "exec", "totp"];
+
+/// The folder of the secrets; `secrets/totp` unless the file says otherwise.
+fn totp_factor(folder: &Folder, table: Option<Table<'_, '_>>, problems: &mut Problems) -> PathBuf {
+    let secrets = table.and_then(|mut table| {
+        let secrets = table.parsed::<PathBuf>("secrets", problems).map(|p| p.value);
+        table.finish(problems);
+        secrets
+    });
+    folder.path(secrets.unwrap_or_else(|| "secrets/totp".into()))
 }
 
 fn webhook_factor(
@@ -306,7 +308,7 @@ fn webhook_factor(
     let status_url = table.parsed::<url::Url>("status_url", problems).map(|u| u.value.to_string());
     let secret = folder.secret(&mut table, "secret", problems);
     if !table.holds("secret") {
-        table.missing("secret", problems);
+        table.missing("secret");
     }
     let ca = table.parsed::<PathBuf>("ca", problems).map(|p| folder.path(p.value));
     let verify_replies = table.flag("verify_replies", problems).unwrap_or(true);
@@ -330,14 +332,11 @@ fn webhook_factor(
 }
 
 fn exec_factor(mut table: Table<'_, '_>, problems: &mut Problems) -> Option<ExecFactor> {
-    let command = table.list::<String>("command", problems);
-    if command.as_ref().is_none_or(Vec::is_empty) {
-        table.missing("command", problems);
-    }
+    let command = table.required_list::<String>("command", problems);
     let at_once =
         table.number("at_once", 1..1001, problems).and_then(|n| usize::try_from(n).ok()).unwrap_or(16);
     table.finish(problems);
-    let command: Vec<String> = command?.into_iter().map(|c| c.value).collect();
+    let command: Vec<String> = command.into_iter().map(|c| c.value).collect();
     (!command.is_empty()).then_some(ExecFactor { command, at_once })
 }
 

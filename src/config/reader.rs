@@ -11,7 +11,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problems::{Place, Problems, near_miss};
+use super::problems::{Place, Problem, Problems, near_miss, nearest};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -63,6 +63,7 @@ impl<'t> Document<'t> {
             span: self.root.span(),
             map: self.root.get_ref(),
             asked: BTreeSet::new(),
+            lacking: Vec::new(),
         }
     }
 
@@ -78,6 +79,8 @@ pub struct Table<'d, 't> {
     span: Range<usize>,
     map: &'d DeTable<'t>,
     asked: BTreeSet<&'static str>,
+    /// Fields that are not there: said at the end, unless a misspelt one explains it.
+    lacking: Vec<(&'static str, Problem)>,
 }
 
 impl<'d, 't> Table<'d, 't> {
@@ -103,9 +106,16 @@ impl<'d, 't> Table<'d, 't> {
     }
 
     /// A complaint about this table: a field that is not there.
-    pub fn missing(&self, key: &str, problems: &mut Problems) {
+    pub fn missing(&mut self, key: &'static str) {
         let table = if self.name.is_empty() { String::new() } else { format!("[{}] ", self.name) };
-        problems.add(self.place(), format!("{table}needs the field \"{key}\""));
+        let message = format!("{table}needs the field \"{key}\"");
+        self.lacking.push((key, Problem { place: self.place(), message }));
+    }
+
+    /// The same for a table below this one; `place` is what asks for it.
+    pub fn missing_table(&mut self, key: &'static str, place: Place) {
+        let table = if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) };
+        self.lacking.push((key, Problem { place, message: format!("needs the table [{table}]") }));
     }
 
     /// A text.
@@ -142,7 +152,7 @@ impl<'d, 't> Table<'d, 't> {
         problems: &mut Problems,
     ) -> Option<At<T>> {
         if self.value(key).is_none() {
-            self.missing(key, problems);
+            self.missing(key);
         }
         self.parsed(key, problems)
     }
@@ -248,6 +258,20 @@ impl<'d, 't> Table<'d, 't> {
         Some(self.items(key, value, problems))
     }
 
+    /// As [`Table::list`], and a complaint if there is nothing in it.
+    pub fn required_list<T: FromStr<Err: Display>>(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems,
+    ) -> Vec<At<T>> {
+        let before = problems.0.len();
+        let list = self.list(key, problems).unwrap_or_default();
+        if list.is_empty() && problems.0.len() == before {
+            self.missing(key);
+        }
+        list
+    }
+
     fn items<T: FromStr<Err: Display>>(
         &self,
         key: &str,
@@ -283,6 +307,7 @@ impl<'d, 't> Table<'d, 't> {
                 span: value.span(),
                 map,
                 asked: BTreeSet::new(),
+                lacking: Vec::new(),
             });
         }
         self.wrong(value, &name, "a table", problems);
@@ -343,8 +368,9 @@ impl<'d, 't> Table<'d, 't> {
             .collect()
     }
 
-    /// Complains about every field that nobody asked for.
-    pub fn finish(self, problems: &mut Problems) {
+    /// Complains about every field that nobody asked for, and about those that are not there. A misspelt field is said
+    /// once: as misspelt.
+    pub fn finish(mut self, problems: &mut Problems) {
         for key in self.map.keys() {
             if !self.asked.contains(key.get_ref().as_ref()) {
                 let hint = near_miss(key.get_ref(), self.asked.iter().copied());
@@ -352,7 +378,10 @@ impl<'d, 't> Table<'d, 't> {
                 let hint = if hint.is_empty() { format!("; known here: {known}") } else { hint };
                 let place = self.document.place(&key.span());
                 problems.add(place, format!("unknown field \"{}\"{hint}", key.get_ref().escape_debug()));
+                let meant = nearest(key.get_ref(), self.asked.iter().copied());
+                self.lacking.retain(|(lacking, _)| meant != Some(lacking));
             }
         }
+        problems.0.extend(self.lacking.into_iter().map(|(_, problem)| problem));
     }
 }

@@ -202,7 +202,7 @@ fn konnektor(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems)
     let user = table.required::<String>("user", problems);
     let secret = folder.secret(&mut table, "password", problems);
     if !table.holds("password") {
-        table.missing("password", problems);
+        table.missing("password");
     }
     let parallel =
         table.number("parallel", 1..17, problems).and_then(|n| usize::try_from(n).ok()).unwrap_or(4);

@@ -56,13 +56,13 @@ fn the_example_is_right() {
 }
 
 #[test]
-fn a_folder_that_others_can_write_is_refused() {
+fn a_folder_that_others_can_write_is_refused_once() {
     for folder in ["policy", "policy/sites", "secrets", "keys"] {
         let example = Example::new();
         fs::create_dir_all(example.path("keys")).unwrap();
         example.mode(folder, 0o777);
         let expected = format!("{folder}: the folder can be written by others (mode 777): chmod go-w");
-        assert_eq!(example.problems()[..1], [expected]);
+        assert_eq!(example.problems(), [expected]);
         example.mode(folder, 0o755);
         assert_eq!(example.problems(), [""; 0], "{folder}");
     }
@@ -185,4 +185,33 @@ fn a_question_that_outlives_the_login_is_refused() {
             "policy/gateway.toml:12:11: second_factor.timeout (1m) must be shorter than limits.factor_grace (1m): the login would end before the question does"
         ]
     );
+}
+
+#[test]
+fn one_mistake_gives_one_line() {
+    let alone = |file: &str, from: &str, to: &str, expected: &str| {
+        let example = Example::new();
+        let text = fs::read_to_string(example.path(file)).unwrap();
+        assert!(text.contains(from), "{from}");
+        example.write(file, &text.replace(from, to), 0o644);
+        let problems = example.problems();
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        assert!(problems[0].contains(expected), "{problems:#?}");
+    };
+    let gateway = "policy/gateway.toml";
+    let site = "policy/sites/praxis-mueller.toml";
+    alone(gateway, "listen =", "lisen =", ":4:1: unknown field \"lisen\", did you mean \"listen\"?");
+    alone(gateway, "listen =", "# listen =", "needs the field \"listen\"");
+    alone(gateway, "[\"127.0.0.1:2222\"]", "[\"here\"]", ":4:11: listen: \"here\"");
+    alone(gateway, "secret = {", "secrte = {", "unknown field \"secrte\", did you mean \"secret\"?");
+    alone(gateway, "\nsecret = {", "\n# secret = {", "[second_factor.webhook] needs the field \"secret\"");
+    alone(gateway, "secrets/webhook", "secrets/nothing", "the file named here cannot be read");
+    alone(gateway, "[second_factor.webhook]", "[second_factor.webhok]", "did you mean \"webhook\"?");
+    alone(gateway, "\"webhook\"  ", "\"exec\"  ", "needs the table [second_factor.exec]");
+    alone(gateway, "provider =", "provder =", "unknown field \"provder\", did you mean \"provider\"?");
+    alone(gateway, "\"webhook\"  ", "\"webhok\"  ", "provider: \"webhok\" is none of");
+    alone(site, "password = {", "pasword = {", "unknown field \"pasword\", did you mean \"password\"?");
+    alone(site, "\npassword = {", "\n# password = {", "[konnektor.main] needs the field \"password\"");
+    alone(site, "secrets/praxis-mueller", "secrets/nothing", "the file named here cannot be read");
+    alone(site, "\"192.168.2.100:9443\"", "\"nowhere\"", "\"nowhere\"");
 }

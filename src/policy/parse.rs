@@ -51,9 +51,9 @@ impl FromStr for WrittenWho {
 fn rule(mut table: Table<'_, '_>, config: &Config, problems: &mut Problems) -> Option<Rule> {
     let before = problems.0.len();
     let name = table.place().short().into();
-    let who = required_list::<WrittenWho>(&mut table, "who", problems);
-    let may = required_list::<String>(&mut table, "may", problems);
-    let on = required_list::<String>(&mut table, "on", problems);
+    let who = table.required_list::<WrittenWho>("who", problems);
+    let may = table.required_list::<String>("may", problems);
+    let on = table.required_list::<String>("on", problems);
     let needs_consent =
         table.one_of("needs", &[("nothing", false), ("consent", true)], problems).unwrap_or(false);
     let confirm = table.flag("confirm", problems).unwrap_or(false);
@@ -70,19 +70,6 @@ fn rule(mut table: Table<'_, '_>, config: &Config, problems: &mut Problems) -> O
     let until = until.and_then(|d| d.to_zoned(TimeZone::system()).ok()).map(|z| z.timestamp());
     let whole = problems.0.len() == before;
     whole.then_some(Rule { name, who, may, on, needs_consent, confirm, until, from, hours, hold_key })
-}
-
-fn required_list<T: FromStr<Err: std::fmt::Display>>(
-    table: &mut Table<'_, '_>,
-    key: &'static str,
-    problems: &mut Problems,
-) -> Vec<At<T>> {
-    let before = problems.0.len();
-    let list = table.list(key, problems).unwrap_or_default();
-    if list.is_empty() && problems.0.len() == before {
-        table.missing(key, problems);
-    }
-    list
 }
 
 fn expand_who(
@@ -130,7 +117,8 @@ fn place(written: &At<String>, config: &Config, problems: &mut Problems) -> Opti
         return Some(On::Everywhere);
     }
     match written.value.parse::<SiteName>() {
-        Ok(site) if config.sites.contains_key(&site) => Some(On::Site(site)),
+        // A site whose own file is wrong is no unknown one: its mistakes are said there.
+        Ok(site) if config.sites.contains_key(&site) || config.broken.contains(&site) => Some(On::Site(site)),
         Ok(_) | Err(_) => {
             let hint = near_miss(&written.value, config.sites.keys().map(SiteName::as_str));
             problems.add(

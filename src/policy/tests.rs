@@ -212,6 +212,30 @@ fn a_rule_from_one_address_holds_for_that_address_and_no_other() {
 }
 
 #[test]
+fn a_site_that_is_wrong_itself_is_not_unknown_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let loaded = {
+        init::Start {
+            konnektor_password: "x".into(),
+            ..init::Start::example(&crate::random::Random::system())
+        }
+        .write(dir.path())
+        .unwrap();
+        let site = dir.path().join("policy/sites/praxis-mueller.toml");
+        std::fs::write(&site, init::SITE.replace("domain =", "domian =")).unwrap();
+        crate::house::load(dir.path())
+    };
+    let problems = loaded.err().unwrap();
+    assert_eq!(
+        problems.to_string(),
+        "policy/sites/praxis-mueller.toml:4:1: unknown field \"domian\", did you mean \"domain\"?"
+    );
+    std::fs::remove_file(dir.path().join("policy/rules.toml")).unwrap();
+    let problems = crate::house::load(dir.path()).err().unwrap().to_string();
+    assert!(problems.starts_with("policy/rules.toml: cannot be read: No such file"), "{problems}");
+}
+
+#[test]
 fn a_rule_without_who_may_or_on_is_no_rule() {
     let problems = policy("[[rule]]\nmay = []\n").err().unwrap();
     assert_eq!(problems.len(), 3, "{problems:#?}");
