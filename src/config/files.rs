@@ -120,7 +120,7 @@ impl Folder {
         Some(Secret::new(line.to_owned()))
     }
 
-    /// The files of a sub-folder by name, without those that begin with a dot; none if it is not there.
+    /// The files of a sub-folder by name, without hidden ones and editors' left-overs; none if it is not there.
     pub fn list(&self, folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
         let entries = match fs::read_dir(self.path(folder)) {
             Ok(entries) => entries,
@@ -135,12 +135,19 @@ impl Folder {
         }
         let mut files: Vec<PathBuf> = entries
             .filter_map(Result::ok)
-            .filter(|e| !e.file_name().to_string_lossy().starts_with('.'))
+            .filter(|e| !is_left_over(&e.file_name().to_string_lossy()))
             .map(|e| folder.join(e.file_name()))
             .collect();
         files.sort();
         files
     }
+}
+
+/// Hidden files, and what editors leave beside the file they work on (Emacs, vi, patch).
+fn is_left_over(name: &str) -> bool {
+    name.starts_with('.')
+        || (name.starts_with('#') && name.ends_with('#'))
+        || ["~", ".swp", ".bak", ".orig"].iter().any(|end| name.ends_with(end))
 }
 
 /// Why a file was not read.

@@ -215,3 +215,14 @@ fn one_mistake_gives_one_line() {
     alone(site, "secrets/praxis-mueller", "secrets/nothing", "the file named here cannot be read");
     alone(site, "\"192.168.2.100:9443\"", "\"nowhere\"", "\"nowhere\"");
 }
+
+#[test]
+fn what_editors_leave_behind_is_no_site() {
+    let example = Example::new();
+    for name in ["praxis-mueller.toml~", "#praxis-mueller.toml#", "praxis-mueller.toml.bak"] {
+        example.write(&format!("policy/sites/{name}"), "?", 0o644);
+    }
+    assert_eq!(example.problems(), [""; 0]);
+    example.write("policy/sites/praxis-mueller.txt", "?", 0o644);
+    assert_eq!(example.problems(), ["policy/sites/praxis-mueller.txt: a site's file is named SITE.toml"]);
+}

@@ -217,6 +217,14 @@ fn acceptable(key: &KeyData) -> Result<(), NoKey> {
     }
 }
 
+/// A private key as OpenSSH, OpenSSL or PuTTY writes it.
+fn is_private(text: &str) -> bool {
+    text.lines().map(str::trim).any(|line| {
+        (line.starts_with("-----BEGIN ") && line.ends_with("PRIVATE KEY-----"))
+            || line.starts_with("PuTTY-User-Key-File-")
+    })
+}
+
 /// One file of keys: its name is the owner's.
 fn load_file<Owner: std::str::FromStr<Err: std::fmt::Display>>(
     folder: &Folder,
@@ -224,13 +232,22 @@ fn load_file<Owner: std::str::FromStr<Err: std::fmt::Display>>(
     seen: &mut BTreeMap<Fingerprint, PathBuf>,
     problems: &mut Problems,
 ) -> Option<(Owner, Vec<KeyLine>)> {
+    let mut unread = Problems::default();
+    let text = folder.read(file, Readable::ByAll, None, &mut unread);
+    if text.as_deref().is_some_and(is_private) {
+        problems.add(Place::file(file), "this is a private key: take it away and put the .pub here");
+        return None;
+    }
     let Some(stem) = file.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".pub")) else {
         problems.add(Place::file(file), "a key file is named after its owner: USER.pub");
         return None;
     };
     let owner =
         stem.parse().map_err(|e| problems.add(Place::file(file), format!("the file's name: {e}"))).ok()?;
-    let text = folder.read(file, Readable::ByAll, None, problems)?;
+    for problem in unread.0 {
+        problems.add_once(problem.place, problem.message);
+    }
+    let text = text?;
     let mut keys = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let place = Place { file: file.to_owned(), line: number + 1, column: 0 };

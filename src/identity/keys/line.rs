@@ -50,6 +50,8 @@ impl KeyLine {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
         match name.to_ascii_lowercase().as_str() {
+            "expiry-time" if self.expiry.is_some() => return Err(twice("expiry-time")),
+            "from" if self.from.is_some() => return Err(twice("from")),
             "expiry-time" => self.expiry = Some(expiry(value)?),
             "from" => {
                 let patterns: Result<Vec<Pattern>, String> = value.split(',').map(Pattern::parse).collect();
@@ -75,6 +77,10 @@ impl KeyLine {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+fn twice(option: &str) -> String {
+    format!("the option \"{option}\" stands twice: which of them is meant?")
 }
 
 /// Splits at the first space outside of quotes, unless the line begins with the key itself.

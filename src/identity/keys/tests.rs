@@ -157,3 +157,34 @@ fn a_removed_key_no_longer_holds() {
     assert_eq!(empty.holds(&user, &key, from, now), Err(NoKey::UnknownUser));
     assert_eq!(book.holds(&"firm-john.roe".parse().unwrap(), &key, from, now), Err(NoKey::UnknownUser));
 }
+
+#[test]
+fn a_private_key_is_said_once_whatever_its_name() {
+    let body = "b3BlbnNzaC1rZXktdjEAAAAA\n".repeat(5);
+    let openssh = format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{body}-----END OPENSSH PRIVATE KEY-----\n");
+    let putty = format!("PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n{body}");
+    for (name, text) in [("firm-jane.doe.pub", &openssh), ("id_ed25519", &openssh), ("jane.ppk", &putty)] {
+        let (book, problems) = load(&[(name, text)]);
+        assert_eq!(book.people().count(), 0);
+        let expected = format!("keys/{name}: this is a private key: take it away and put the .pub here");
+        assert_eq!(problems, [expected]);
+    }
+}
+
+#[test]
+fn an_option_that_stands_twice_is_refused() {
+    let twice = |options: &str| line(options).err().unwrap();
+    assert!(twice("from=\"10.0.0.0/8\",from=\"192.0.2.0/24\"").contains("\"from\" stands twice"));
+    assert!(twice("expiry-time=\"20270101\",expiry-time=\"20280101\"").contains("stands twice"));
+}
+
+#[test]
+fn what_editors_leave_behind_is_no_key_file() {
+    let left =
+        ["firm-jane.doe.pub~", ".firm-jane.doe.pub.swp", "x.swp", "#firm-jane.doe.pub#", "a.bak", "a.orig"];
+    let mut files: Vec<(&str, &str)> = left.iter().map(|name| (*name, "?")).collect();
+    files.push(("firm-jane.doe.pub", ED25519));
+    let (book, problems) = load(&files);
+    assert_eq!((book.people().count(), problems), (1, vec![]));
+    assert_eq!(load(&[("firm-jane.doe.key", ED25519)]).1.len(), 1, "but another ending is a mistake");
+}
