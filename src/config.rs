@@ -56,10 +56,13 @@ impl Config {
     }
 
     fn no_domain_twice(sites: &BTreeMap<SiteName, Site>, problems: &mut Problems) {
-        let mut seen: BTreeMap<&str, &SiteName> = BTreeMap::new();
+        let mut seen: BTreeMap<&str, &Site> = BTreeMap::new();
         for site in sites.values() {
-            if let Some(other) = seen.insert(&site.domain, &site.name) {
-                let message = format!("the domain {} is the site {other}'s already", site.domain);
+            if let Some(other) = seen.insert(&site.domain, site) {
+                let message = format!(
+                    "the domain {} stands in {} too: one domain leads to one site",
+                    site.domain, other.place
+                );
                 problems.add(site.place.clone(), message);
             }
         }

@@ -50,7 +50,12 @@ impl<'t> Document<'t> {
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let offset = error.span().map_or(0, |s| s.start);
-            problems.add(Place::at(file, text, offset), error.message().replace('\n', ", "));
+            let field = field_of(text, offset);
+            let mut message = format!("{}{}", field.unwrap_or_default(), error.message().replace('\n', ", "));
+            if looks_like_a_date(text, offset) {
+                message.push_str("; expected a date such as 2027-01-01");
+            }
+            problems.add(Place::at(file, text, offset), message);
         }
         errors.is_empty().then(|| Self { file: file.to_owned(), text, root })
     }
@@ -70,6 +75,24 @@ impl<'t> Document<'t> {
     fn place(&self, span: &Range<usize>) -> Place {
         Place::at(&self.file, self.text, span.start)
     }
+}
+
+/// `until: ` where byte `offset` of `text` stands behind `until =` on the same line.
+fn field_of(text: &str, offset: usize) -> Option<String> {
+    let before = text.get(..offset)?;
+    let line = before.rsplit('\n').next()?;
+    let field = line.split_once('=')?.0.trim();
+    let bare = !field.is_empty() && field.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    bare.then(|| format!("{field}: "))
+}
+
+/// Does the value at byte `offset`, or the one that it stands in, begin as `2027-`?
+fn looks_like_a_date(text: &str, offset: usize) -> bool {
+    let before = text.get(..offset).unwrap_or_default();
+    let line = text.get(before.rfind('\n').map_or(0, |at| at + 1)..).and_then(|rest| rest.lines().next());
+    let value = line.and_then(|line| line.split_once('=')).map_or("", |(_, value)| value.trim_start());
+    let (year, rest) = value.split_at_checked(4).unwrap_or_default();
+    rest.starts_with('-') && year.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// A table that is read field by field; [`Table::finish`] complains about what nobody asked for.

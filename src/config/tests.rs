@@ -226,3 +226,15 @@ fn what_editors_leave_behind_is_no_site() {
     example.write("policy/sites/praxis-mueller.txt", "?", 0o644);
     assert_eq!(example.problems(), ["policy/sites/praxis-mueller.txt: a site's file is named SITE.toml"]);
 }
+
+#[test]
+fn a_domain_of_two_sites_is_refused_with_both_files() {
+    let example = Example::new();
+    example.write("policy/sites/praxis-schmidt.toml", init::SITE, 0o644);
+    assert_eq!(
+        example.problems(),
+        [
+            "policy/sites/praxis-schmidt.toml: the domain praxis-mueller.example stands in policy/sites/praxis-mueller.toml too: one domain leads to one site"
+        ]
+    );
+}

@@ -236,6 +236,17 @@ fn a_site_that_is_wrong_itself_is_not_unknown_too() {
 }
 
 #[test]
+fn a_date_that_is_none_is_refused_with_its_field() {
+    for until in ["2027-13-01", "2027-02-30", "\"2027-13-01\"", "2027-1-1"] {
+        let problems = policy(&format!("{}\nuntil = {until}\n", init::RULES)).err().unwrap();
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        assert!(problems[0].contains(": until: "), "{problems:#?}");
+        assert!(problems[0].ends_with("expected a date such as 2027-01-01"), "{problems:#?}");
+    }
+    assert!(policy(&format!("{}\nuntil = 2027-01-01\n", init::RULES)).is_ok());
+}
+
+#[test]
 fn a_rule_without_who_may_or_on_is_no_rule() {
     let problems = policy("[[rule]]\nmay = []\n").err().unwrap();
     assert_eq!(problems.len(), 3, "{problems:#?}");
