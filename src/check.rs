@@ -4,14 +4,15 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::config::Problems;
+use crate::config::{Place, Problems};
 use crate::house::{self, Loaded};
-use crate::names::Username;
+use crate::names::{Fingerprint, Username};
+use crate::vault::{self, VaultError};
 
 /// Prints to standard output, errors to standard error; gives the exit code: 0, or 78.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the answer of a command")]
 pub fn run(dir: &Path, user: Option<&Username>, as_json: bool) -> u8 {
-    match house::load(dir) {
+    match load(dir) {
         Ok(loaded) if as_json => println!("{}", json_of(&loaded, user)),
         Ok(loaded) => print!("{}", text_of(&loaded, user)),
         Err(problems) if as_json => {
@@ -26,6 +27,30 @@ pub fn run(dir: &Path, user: Option<&Username>, as_json: bool) -> u8 {
     0
 }
 
+/// Everything that a start would read: the configuration, and the gateway's own keys.
+fn load(dir: &Path) -> Result<Loaded, Problems> {
+    let loaded = house::load(dir)?;
+    let storage = &loaded.config.gateway.storage;
+    let mut problems = Problems::default();
+    for (file, what) in [(&storage.host_key, "host key"), (&storage.journal_key, "journal key")] {
+        if let Err(e) = house::private_key(&dir.join(file), what) {
+            // The first of the chain is the file's name, which is the place.
+            let why: Vec<String> = e.chain().skip(1).map(ToString::to_string).collect();
+            problems.add(Place::file(file), format!("the {what}: {}", why.join(": ")));
+        }
+    }
+    let file = &storage.vault_identity;
+    let path = dir.join(file);
+    if !path.exists() {
+        let why = "the vault's key: there is none: run pforte init, or copy it there";
+        problems.add(Place::file(file), why);
+    } else if let Err(e) = vault::read_identities(&path) {
+        let why = if let VaultError::BadIdentityFile(why) = e { why.into() } else { e.sentence(false) };
+        problems.add(Place::file(file), format!("the vault's key: {why}"));
+    }
+    problems.check().map(|()| loaded)
+}
+
 fn wanted<'l>(loaded: &'l Loaded, user: Option<&'l Username>) -> Vec<&'l Username> {
     match user {
         Some(user) => vec![user],
@@ -33,16 +58,20 @@ fn wanted<'l>(loaded: &'l Loaded, user: Option<&'l Username>) -> Vec<&'l Usernam
     }
 }
 
+fn keys_of<'l>(loaded: &'l Loaded, user: &Username) -> Vec<(&'l Fingerprint, &'l str)> {
+    loaded.keys.people().filter(|(name, _)| *name == user).flat_map(|(_, keys)| keys).collect()
+}
+
 fn text_of(loaded: &Loaded, user: Option<&Username>) -> String {
     let mut text = String::new();
     for user in wanted(loaded, user) {
         text.extend([user.as_str(), "\n"]);
-        for (name, keys) in loaded.keys.people() {
-            if name == user {
-                for (fingerprint, comment) in keys {
-                    text.extend(["  key  ", fingerprint.as_str(), " ", comment, "\n"]);
-                }
-            }
+        let keys = keys_of(loaded, user);
+        for (fingerprint, comment) in &keys {
+            text.extend(["  key  ", fingerprint.as_str(), " ", comment, "\n"]);
+        }
+        if keys.is_empty() {
+            text.push_str("  no key in keys/: cannot log in\n");
         }
         let reach = loaded.policy.reach(user);
         if reach.is_empty() {
@@ -69,7 +98,8 @@ fn json_of(loaded: &Loaded, user: Option<&Username>) -> serde_json::Value {
                 "needs_consent": terms.needs_consent, "confirm": terms.confirm,
             })
         });
-        json!({ "user": user.as_str(), "may": may.collect::<Vec<_>>() })
+        let keys: Vec<&str> = keys_of(loaded, user).iter().map(|(key, _)| key.as_str()).collect();
+        json!({ "user": user.as_str(), "keys": keys, "may": may.collect::<Vec<_>>() })
     });
     json!({ "ok": true, "users": people.collect::<Vec<_>>() })
 }
@@ -79,4 +109,76 @@ fn problems_of(problems: &Problems) -> serde_json::Value {
         json!({ "file": p.place.file, "line": p.place.line, "column": p.place.column, "message": p.message })
     });
     json!({ "ok": false, "problems": list.collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::init::{Start, make_key};
+    use crate::random::Random;
+
+    fn example() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        Start { konnektor_password: "Zauber".into(), ..Start::example(&Random::system()) }
+            .write(dir.path())
+            .unwrap();
+        dir
+    }
+
+    fn problems(dir: &tempfile::TempDir) -> String {
+        load(dir.path()).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn the_gateways_own_keys_are_read() {
+        let dir = example();
+        assert!(load(dir.path()).is_ok());
+        assert_eq!(run(dir.path(), None, false), 0);
+        for (file, what) in [
+            ("state/host_ed25519", "host key"),
+            ("state/journal_ed25519", "journal key"),
+            ("state/vault.agekey", "vault's key"),
+        ] {
+            let path = dir.path().join(file);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            let found = problems(&dir);
+            assert!(found.starts_with(&format!("{file}: the {what}: ")), "{found}");
+            assert!(found.contains("others") && found.lines().count() == 1, "{found}");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            let text = fs::read(&path).unwrap();
+            fs::write(&path, "nothing").unwrap();
+            assert!(problems(&dir).starts_with(&format!("{file}: the {what}: no")), "{}", problems(&dir));
+            fs::remove_file(&path).unwrap();
+            let none = format!("{file}: the {what}: there is none: run pforte init, or copy it there");
+            assert_eq!(problems(&dir), none);
+            assert_eq!(run(dir.path(), None, false), 78);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            assert!(load(dir.path()).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_host_key_of_another_kind_is_refused() {
+        let dir = example();
+        let rsa = include_str!("../tests/door/rsa/2048");
+        fs::write(dir.path().join("state/host_ed25519"), rsa).unwrap();
+        assert_eq!(problems(&dir), "state/host_ed25519: the host key: must be ssh-ed25519");
+    }
+
+    #[test]
+    fn a_user_without_a_key_is_said_to_be_unable_to_log_in() {
+        let dir = example();
+        let key = make_key(&dir.path().join("jane"), "jane").unwrap();
+        let line = key.public_key().to_openssh().unwrap();
+        crate::init::write_new(&dir.path().join("keys/firm-jane.doe.pub"), line.as_bytes(), 0o644).unwrap();
+        let loaded = load(dir.path()).unwrap();
+        let text = |user: &str| text_of(&loaded, Some(&user.parse().unwrap()));
+        assert!(text("firm-no.body").starts_with("firm-no.body\n  no key in keys/: cannot log in\n"));
+        assert!(text("firm-jane.doe").starts_with("firm-jane.doe\n  key  SHA256:"));
+        assert!(json_of(&loaded, Some(&"firm-no.body".parse().unwrap()))["users"][0]["keys"] == json!([]));
+    }
 }

@@ -38,7 +38,7 @@ impl Config {
     /// Reads all of it. What is wrong goes to `problems`; `None` if the gateway's own file could not be read.
     pub fn load(folder: &Folder, problems: &mut Problems) -> Option<Self> {
         folder.guard(
-            &["", "policy", "policy/sites", "keys", "keys/sites", "secrets", "secrets/totp"],
+            &["", "policy", "policy/sites", "keys", "keys/sites", "secrets", "secrets/totp", "state"],
             problems,
         );
         let gateway = Gateway::load(folder, problems);
