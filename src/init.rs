@@ -110,13 +110,44 @@ pub fn run(dir: &Path, random: &Random) -> Result<String> {
         bail!("{} holds a policy already; nothing was written", dir.display());
     }
     Start::example(random).write(dir)?;
+    let host_key = ssh_key::PublicKey::read_openssh_file(&dir.join("state/host_ed25519.pub"))?;
+    let host_key = host_key.fingerprint(ssh_key::HashAlg::Sha256);
     let dir = dir.display();
     Ok(format!(
         "A configuration stands in {dir}. Next:\n\
          1. {dir}/policy/sites/praxis-mueller.toml: your customer, their Konnektor's address\n   \
             and its password into {dir}/secrets/praxis-mueller: nothing starts while that file says {NO_SECRET}\n\
          2. {dir}/keys/FIRM-GIVEN.FAMILY.pub: a technician's public key (ssh-ed25519, or RSA of 4096 bits)\n\
-         3. {dir}/policy/gateway.toml: where to listen, and which second factor\n\
-         Then: pforte check --config {dir}, and: pforte serve --config {dir}\n"
+         3. {dir}/policy/rules.toml: who may do what where; {dir}/policy/gateway.toml: where to listen, and which second factor\n\
+         Then: pforte check --config {dir}, and: pforte serve --config {dir}\n\
+         The host key, for those who log in the first time: {host_key}\n"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::house;
+
+    #[test]
+    fn what_is_to_do_next_is_told_and_the_host_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = run(dir.path(), &Random::system()).unwrap();
+        let key = house::private_key(&dir.path().join("state/host_ed25519"), "host key").unwrap();
+        assert!(told.contains(&key.fingerprint(ssh_key::HashAlg::Sha256).to_string()), "{told}");
+        for word in ["rules.toml", "gateway.toml", "sites/praxis-mueller.toml", "FIRM-GIVEN.FAMILY.pub"] {
+            assert!(told.contains(word), "{word}: {told}");
+        }
+        assert!(told.contains("nothing starts while that file says replace-me"), "{told}");
+        let problems = house::load(dir.path()).err().unwrap();
+        assert_eq!(problems.0.len(), 1, "only what init cannot know: {problems}");
+        assert!(problems.to_string().contains("still says replace-me"), "{problems}");
+    }
+
+    #[test]
+    fn what_is_there_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        run(dir.path(), &Random::system()).unwrap();
+        assert!(run(dir.path(), &Random::system()).is_err());
+    }
 }

@@ -56,7 +56,18 @@ struct Place {
     config: PathBuf,
 }
 
+/// `EX_USAGE` (sysexits.h).
+const USAGE: u8 = 64;
+
 fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Nobody reads it: the exit code still tells.
+            e.print().ok();
+            return ExitCode::from(parsing_ended(&e));
+        }
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(
@@ -65,7 +76,7 @@ fn main() -> ExitCode {
         )
         .init();
     let code = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(run(Cli::parse())),
+        Ok(runtime) => runtime.block_on(run(cli)),
         Err(e) => {
             tracing::error!("the runtime does not start: {e}");
             1
@@ -110,9 +121,16 @@ async fn serve(place: &Place) -> u8 {
     0
 }
 
+/// Help and version are answers; everything else is a mistake of who called.
+fn parsing_ended(e: &clap::Error) -> u8 {
+    if e.use_stderr() { USAGE } else { 0 }
+}
+
+/// Commands other than `serve` are read by people as they end: a plain sentence, no log.
+#[expect(clippy::print_stderr, reason = "the error of a command")]
 fn outcome(done: anyhow::Result<u8>) -> u8 {
     done.unwrap_or_else(|e| {
-        tracing::error!("{e:#}");
+        eprintln!("{e:#}");
         1
     })
 }
@@ -120,4 +138,23 @@ fn outcome(done: anyhow::Result<u8>) -> u8 {
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
 fn say(text: &str) {
     print!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_line_ends_with_64_and_help_with_0() {
+        let code = |line: &str| Cli::try_parse_from(line.split(' ')).map_err(|e| parsing_ended(&e)).err();
+        for wrong in
+            ["pforte", "pforte srve", "pforte check --jsn", "pforte init", "pforte check --user Jane"]
+        {
+            assert_eq!(code(wrong), Some(64), "{wrong}");
+        }
+        for answer in ["pforte --help", "pforte --version", "pforte help init", "pforte check --help"] {
+            assert_eq!(code(answer), Some(0), "{answer}");
+        }
+        assert_eq!(code("pforte check --config x"), None);
+    }
 }
