@@ -22,7 +22,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("konnektor", &["names", "clock", "secret"]),
     ("gate", &["names", "clock", "asks", "config", "grants", "identity", "policy", "journal"]),
     ("sentences", &["names", "asks", "config", "identity", "policy", "gate"]),
-    ("commands", &["names", "clock", "asks", "config", "gate", "journal", "konnektor", "vault", "sentences"]),
+    (
+        "commands",
+        &["names", "clock", "prompt", "asks", "config", "gate", "journal", "konnektor", "vault", "sentences"],
+    ),
     (
         "front",
         &[

@@ -16,7 +16,8 @@ use crate::journal::started::Started;
 use crate::konnektor::archive::{Archive, Stamp};
 use crate::konnektor::{Error, Pins, Profile, Progress, Reading, Spec, Step};
 use crate::names::{BackupName, KonnektorId, ServiceName};
-use crate::vault::{About, Vault, VaultError};
+use crate::prompt::printable;
+use crate::vault::{About, Kept, Vault, VaultError};
 
 /// A box as the site's file describes it, and who of the customer's can read its backups.
 #[derive(Clone)]
@@ -237,19 +238,21 @@ async fn backups(works: &Works, out: &Out, id: &KonnektorId) -> Result<Ended, En
         .await?;
     }
     for backup in kept {
-        let (product, firmware, by, taken) = match &backup.about {
-            Some(about) => (about.product.as_str(), about.firmware.as_str(), about.by.as_str(), about.taken),
-            None => ("?", "?", "?", backup.modified),
-        };
-        out.line(format!(
-            "{}\t{}\t{}\t{product}\t{firmware}\t{by}",
-            backup.name,
-            seconds(taken),
-            backup.bytes
-        ))
-        .await?;
+        out.line(kept_line(&backup)).await?;
     }
     Ok(Ended::done())
+}
+
+/// One backup, its columns set apart by tabs. What the sidecar says is plain text that others could write, so neither
+/// a tab nor a newline nor an escape of it stays, on a terminal or without one.
+fn kept_line(backup: &Kept) -> String {
+    let (product, firmware, by, taken) = match &backup.about {
+        Some(about) => {
+            (printable(&about.product), printable(&about.firmware), printable(&about.by), about.taken)
+        }
+        None => ("?".into(), "?".into(), "?".into(), backup.modified),
+    };
+    format!("{}\t{}\t{}\t{product}\t{firmware}\t{by}", backup.name, seconds(taken), backup.bytes)
 }
 
 fn seconds(time: Timestamp) -> String {
@@ -325,5 +328,27 @@ async fn vault_failed(out: &Out, e: &VaultError) -> Ended {
 async fn said(out: &Out, sentence: String, exit: u32, cause: String) -> Ended {
     match out.say(sentence).await {
         Ok(()) | Err(Gone) => Ended::failed(exit, cause),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sidecar_can_forge_neither_a_column_nor_a_line_nor_an_escape() {
+        let taken = "2026-11-21T16:04:05Z".parse().unwrap();
+        let about = About {
+            product: "Koco\tBox".into(),
+            firmware: "5\n6".into(),
+            by: "firm-jane.doe\u{1b}[2J".into(),
+            taken,
+        };
+        let name = "2026-11-21-16-04.json".parse().unwrap();
+        let kept = Kept { name, bytes: 7, modified: taken, about: Some(about) };
+        assert_eq!(
+            kept_line(&kept),
+            "2026-11-21-16-04.json\t2026-11-21T16:04:05Z\t7\tKoco\\u{9}Box\t5\\u{a}6\tfirm-jane.doe\\u{1b}[2J"
+        );
     }
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::config::Language;
+use crate::prompt::{crlf, printable};
 
 /// The client does not take any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +27,7 @@ pub trait Sink: Send + Sync {
 /// What the person sees it on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Terminal {
-    /// A terminal: lines end in CR LF, progress is a line that is written over.
+    /// A terminal: lines end in CR LF, progress is a line that is written over, control characters are made visible.
     Screen,
     /// A program or a file: bytes as they are, progress a line per step.
     None,
@@ -74,13 +75,17 @@ impl Out {
     /// Writes over the current line on a screen; without one, nothing.
     pub async fn over(&self, line: &str) -> Result<(), Gone> {
         match self.terminal {
-            Terminal::Screen => self.errors(format!("\r\x1b[K{line}")).await,
+            // Erase the line (ECMA-48 EL): the one escape that is ours.
+            Terminal::Screen => self.send(format!("\r\x1b[K{}", printable(line)).into()).await,
             Terminal::None => Ok(()),
         }
     }
 
     async fn errors(&self, data: String) -> Result<(), Gone> {
-        let data = self.framed(data.into());
+        self.send(self.framed(data.into())).await
+    }
+
+    async fn send(&self, data: Bytes) -> Result<(), Gone> {
         self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
         self.sink.errors(data).await
     }
@@ -93,21 +98,70 @@ impl Out {
         }
     }
 
+    /// On a screen nothing but lines and tabs moves the cursor: what came from a box or a file could speak to it.
     fn framed(&self, data: Bytes) -> Bytes {
         match self.terminal {
             Terminal::None => data,
-            Terminal::Screen => {
-                let mut framed = Vec::with_capacity(data.len() + 16);
-                let mut last = 0;
-                for &byte in &data {
-                    if byte == b'\n' && last != b'\r' {
-                        framed.push(b'\r');
-                    }
-                    framed.push(byte);
-                    last = byte;
-                }
-                framed.into()
-            }
+            Terminal::Screen => crlf(&harmless(&String::from_utf8_lossy(&data))),
         }
+    }
+}
+
+/// All that is not printable made visible, but for newlines, CR LF and tabs.
+fn harmless(text: &str) -> String {
+    let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    lines
+        .map(|line| line.split('\t').map(printable).collect::<Vec<_>>().join("\t"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<u8>>);
+
+    #[async_trait]
+    impl Sink for Heard {
+        async fn output(&self, data: Bytes) -> Result<(), Gone> {
+            self.0.lock().unwrap().extend_from_slice(&data);
+            Ok(())
+        }
+        async fn errors(&self, data: Bytes) -> Result<(), Gone> {
+            self.output(data).await
+        }
+    }
+
+    async fn heard(terminal: Terminal, data: &[u8]) -> Vec<u8> {
+        let sink = Arc::new(Heard::default());
+        let out = Out::new(sink.clone(), Language::English, terminal);
+        out.data(data.to_vec()).await.unwrap();
+        let heard = sink.0.lock().unwrap().clone();
+        assert_eq!(out.bytes(), heard.len() as u64);
+        heard
+    }
+
+    const EVIL: &[u8] = b"a\tb\x1b]0;x\x07\r\x9b\xc2\x9b2J\nnext\r\n";
+
+    #[tokio::test]
+    async fn no_escape_of_data_or_of_a_sentence_reaches_a_screen() {
+        let shown = heard(Terminal::Screen, EVIL).await;
+        let shown = String::from_utf8(shown).unwrap();
+        assert_eq!(shown, "a\tb\\u{1b}]0;x\\u{7}\\u{d}\u{fffd}\\u{9b}2J\r\nnext\r\n");
+        let sink = Arc::new(Heard::default());
+        let out = Out::new(sink.clone(), Language::English, Terminal::Screen);
+        out.say("no\x1b[2J").await.unwrap();
+        out.over("50 %\x1b[2J\r\n").await.unwrap();
+        let said = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(said, "no\\u{1b}[2J\r\n\r\x1b[K50 %\\u{1b}[2J\\u{d}\\u{a}");
+    }
+
+    #[tokio::test]
+    async fn a_program_gets_data_byte_for_byte() {
+        assert_eq!(heard(Terminal::None, EVIL).await, EVIL);
     }
 }
