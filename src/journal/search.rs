@@ -86,6 +86,7 @@ impl Line {
     }
 
     /// One line for people, safe for a terminal: number, time, event, who, where, what, then the rest as `name=value`.
+    /// A value that could be read as something else is quoted: nothing that a client sent looks like a field of ours.
     #[must_use]
     pub fn human(&self) -> String {
         const PLACED: [&str; 10] =
@@ -100,26 +101,36 @@ impl Line {
             out = format!("{out} {}", self.shown("target"));
         }
         if self.field("command").is_some() {
-            out = format!("{out} ‘{}’", self.shown("command"));
+            out = format!("{out} ‘{}’", safe(self.text("command").unwrap_or("-")));
         }
         for (name, value) in self.fields.iter().filter(|(name, _)| !PLACED.contains(&name.as_str())) {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            out = format!("{out} {}={}", safe(name), safe(value.trim_end()));
+            out = format!("{out} {}={}", word(name), word(value.trim_end()));
         }
         out
     }
 
     fn shown(&self, name: &str) -> String {
-        self.text(name).map_or_else(|| "-".to_owned(), safe)
+        self.text(name).map_or_else(|| "-".to_owned(), word)
     }
 }
 
+/// Harmless, and without the quotes that end a command.
 fn safe(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_unsafe(c) { out.extend(c.escape_default()) } else { out.push(c) }
+        if is_unsafe(c) || matches!(c, '‘' | '’') { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
+}
+
+/// A value as one word; in quotes, with `"` and `\` escaped, where it could pass for more than one.
+fn word(text: &str) -> String {
+    let plain = |c: char| !c.is_whitespace() && !is_unsafe(c) && !matches!(c, '=' | '"' | '‘' | '’' | '\\');
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("\"{}\"", safe(&text.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
 /// The wanted lines, oldest first; one line in memory at a time. Lines that are damaged are passed over: `verify` names them.
@@ -239,5 +250,29 @@ impl Tail {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn human(json: &serde_json::Value) -> String {
+        Line::read(json.to_string().into_bytes()).unwrap().human()
+    }
+
+    #[test]
+    fn no_value_forges_a_field_or_the_end_of_a_command() {
+        let line = human(&serde_json::json!({
+            "seq": 3, "time": "2026-11-21T16:04:05.123456Z", "event": "refused", "site": "x event=login",
+            "command": "help’ user=firm-john.doe ‘", "claimed": "x event=login user=firm-john.doe",
+            "cause": "a=\"b\"\\", "client": "no-space", "exit": 64, "empty": "", "a b": "‘c’",
+        }));
+        assert_eq!(
+            line,
+            "     3 2026-11-21 16:04:05 refused  - @\"x event=login\" ‘help\\u{2019} user=firm-john.doe \\u{2018}’ \
+             claimed=\"x event=login user=firm-john.doe\" cause=\"a=\\\"b\\\"\\\\\" client=no-space exit=64 empty=\"\" \
+             \"a b\"=\"\\u{2018}c\\u{2019}\""
+        );
     }
 }
