@@ -24,6 +24,10 @@ use crate::names::Username;
 
 /// Penalties that can wait to be written; what comes beyond is kept by the limits in memory only.
 const PENDING_MAX: usize = 4096;
+/// Penalties that are kept at most; beyond, the ones that end first go.
+const KEPT_MAX: i64 = 65_536;
+/// Penalties that one flush removes at most: twice what it can add, so it catches up, and holds the database briefly.
+const REMOVED_MAX: i64 = 8192;
 /// How long the writer collects penalties before it writes them in one transaction.
 const COLLECT: Duration = Duration::from_millis(250);
 
@@ -292,6 +296,26 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         }
+        let now = self.clock.now().as_microsecond();
+        sqlx::query(
+            "DELETE FROM penalty WHERE (source, subject) IN
+             (SELECT source, subject FROM penalty WHERE ends_at <= $2 ORDER BY ends_at LIMIT $1)",
+        )
+        .bind(REMOVED_MAX)
+        .bind(now)
+        .execute(&mut *transaction)
+        .await?;
+        let kept: i64 =
+            sqlx::query("SELECT COUNT(*) FROM penalty").fetch_one(&mut *transaction).await?.try_get(0)?;
+        if kept > KEPT_MAX {
+            sqlx::query(
+                "DELETE FROM penalty WHERE (source, subject) IN
+                 (SELECT source, subject FROM penalty ORDER BY ends_at LIMIT $1)",
+            )
+            .bind((kept - KEPT_MAX).min(REMOVED_MAX))
+            .execute(&mut *transaction)
+            .await?;
+        }
         Ok(transaction.commit().await?)
     }
 }
@@ -419,6 +443,53 @@ mod tests {
         }
         // This test's runtime has one thread: nothing was written while the loop held it.
         assert_eq!(state.0.store.pending.lock().unwrap().len(), PENDING_MAX);
+    }
+
+    async fn fill(state: &State, from: i64, rows: i64, until: Timestamp) {
+        sqlx::query(
+            "WITH RECURSIVE n(i) AS (SELECT $1 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < $1 + $2)
+             INSERT INTO penalty SELECT 'source ' || i, '', $3 + i, 'flood' FROM n",
+        )
+        .bind(from)
+        .bind(rows)
+        .bind(until.as_microsecond())
+        .execute(&state.0.store.pool)
+        .await
+        .unwrap();
+    }
+
+    async fn rows(state: &State) -> i64 {
+        let row = sqlx::query("SELECT COUNT(*) FROM penalty").fetch_one(&state.0.store.pool).await.unwrap();
+        row.try_get(0).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_flush_removes_ended_penalties_and_no_more_than_its_share() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = open(&dir).await;
+        let at = |secs| now() + jiff::SignedDuration::from_secs(secs);
+        fill(&state, 0, REMOVED_MAX + 10, at(-60)).await;
+        fill(&state, 100_000, 5, at(60)).await;
+        state.penalise("203.0.113.7", "", at(60), "one more");
+        state.flush().await.unwrap();
+        assert_eq!(rows(&state).await, 10 + 5 + 1);
+        state.penalise("203.0.113.8", "", at(60), "one more");
+        state.flush().await.unwrap();
+        assert_eq!(rows(&state).await, 5 + 2);
+    }
+
+    #[tokio::test]
+    async fn penalties_are_kept_up_to_a_number_and_the_ones_that_end_first_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = open(&dir).await;
+        let at = |secs| now() + jiff::SignedDuration::from_secs(secs);
+        fill(&state, 0, KEPT_MAX, at(60)).await;
+        state.penalise("203.0.113.7", "", at(3600), "the latest end");
+        state.flush().await.unwrap();
+        assert_eq!(rows(&state).await, KEPT_MAX);
+        let kept = state.penalties(now()).await.unwrap();
+        assert!(kept.iter().any(|p| p.source == "203.0.113.7"));
+        assert!(!kept.iter().any(|p| p.source == "source 0"));
     }
 
     #[tokio::test]
