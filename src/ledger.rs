@@ -142,7 +142,7 @@ pub async fn run(ask: Ask) -> Result<u8> {
             let key = PublicKey::read_openssh_file(&books.key)
                 .with_context(|| format!("{}", books.key.display()))?;
             let report = tokio::task::spawn_blocking(move || journal::verify(&books.journal, &key)).await??;
-            print!("{report}");
+            println!("{report}");
             return Ok(u8::from(!report.is_sound()));
         }
     }

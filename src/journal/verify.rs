@@ -57,7 +57,9 @@ impl fmt::Display for Report {
             writeln!(f, "and {} more", self.more)?;
         }
         let verdict = if self.is_sound() { "sound" } else { "NOT as it was written" };
-        write!(f, "{} lines, {} signed heads, last {}: {verdict}", self.lines, self.heads, self.last)
+        let lines = if self.lines == 1 { "line" } else { "lines" };
+        let heads = if self.heads == 1 { "signed head" } else { "signed heads" };
+        write!(f, "{} {lines}, {} {heads}, last {}: {verdict}", self.lines, self.heads, self.last)
     }
 }
 
@@ -363,5 +365,18 @@ impl<'a> Check<'a> {
             self.gaps.push((seq + 1, last, file, line));
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_and_one_head_are_not_many() {
+        let report =
+            |lines, heads| Report { lines, heads, last: lines, findings: Vec::new(), more: 0, torn_bytes: 0 };
+        assert_eq!(report(1, 1).to_string(), "1 line, 1 signed head, last 1: sound");
+        assert_eq!(report(9, 2).to_string(), "9 lines, 2 signed heads, last 9: sound");
     }
 }
