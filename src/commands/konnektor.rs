@@ -315,8 +315,18 @@ async fn no_such(out: &Out, id: &KonnektorId) -> Ended {
 }
 
 async fn failed(out: &Out, e: &Error) -> Ended {
-    let code = if matches!(e, Error::Away) { exit::AWAY } else { exit::FAILED };
+    let code = exit_code(e);
     said(out, e.sentence(out.language == Language::German), code, e.to_string()).await
+}
+
+fn exit_code(e: &Error) -> u32 {
+    if matches!(e, Error::Away) {
+        exit::AWAY
+    } else if matches!(e, Error::UnknownService { .. }) {
+        exit::USAGE
+    } else {
+        exit::FAILED
+    }
 }
 
 async fn vault_failed(out: &Out, e: &VaultError) -> Ended {
@@ -334,6 +344,13 @@ async fn said(out: &Out, sentence: String, exit: u32, cause: String) -> Ended {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_that_the_make_does_not_have_is_wrong_usage() {
+        assert_eq!(exit_code(&Error::UnknownService { service: "foo".parse().unwrap() }), exit::USAGE);
+        assert_eq!(exit_code(&Error::Away), exit::AWAY);
+        assert_eq!(exit_code(&Error::LoginFailed), exit::FAILED);
+    }
 
     #[test]
     fn a_sidecar_can_forge_neither_a_column_nor_a_line_nor_an_escape() {
