@@ -45,6 +45,10 @@ impl Family {
         Family::HopBackup,
     ];
 
+    /// What this gateway can do; the rest can stand in rules, and nothing comes of it yet.
+    pub const BUILT: [Family; 4] =
+        [Family::KonnektorList, Family::KonnektorBackup, Family::KonnektorBackups, Family::KonnektorShow];
+
     /// As rules.toml and people write it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -27,7 +27,7 @@ async fn help(topic: &[String], out: &Out) -> Result<Ended, Ended> {
         .filter(|row| row.words.iter().zip(topic).all(|(a, b)| a == b) && row.words.len() >= topic.len())
         .collect();
     if rows.is_empty() {
-        let topic = topic.join(" ");
+        let topic = super::parse::echoed(&topic.join(" "));
         out.say(match out.language {
             crate::config::Language::English => {
                 format!("there is no command \"{topic}\". What there is: help")
@@ -67,7 +67,7 @@ async fn whoami(started: &Started<Command>, out: &Out) -> Result<Ended, Ended> {
 async fn sites(started: &Started<Command>, works: &Works, out: &Out) -> Result<Ended, Ended> {
     let who = started.who();
     let mut sites: Vec<(SiteName, Vec<&str>)> = Vec::new();
-    for family in Family::NAMED {
+    for family in Family::BUILT {
         for site in works.gate.sites_for(who, family) {
             match sites.iter_mut().find(|(name, _)| *name == site) {
                 Some((_, families)) => families.push(family.as_str()),
@@ -96,7 +96,7 @@ async fn why(
     site: &SiteName,
     command: Option<Family>,
 ) -> Result<Ended, Ended> {
-    let families = command.map_or_else(|| Family::NAMED.to_vec(), |family| vec![family]);
+    let families = command.map_or_else(|| Family::BUILT.to_vec(), |family| vec![family]);
     for family in families {
         let line = match works.gate.explain(started.who(), family, site) {
             Ok(terms) => sentences::allowed(&terms, family, out.language),

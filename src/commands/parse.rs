@@ -4,7 +4,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::table::{self, grammar, row};
-use crate::asks::{Draft, Verb};
+use crate::asks::{Draft, Family, Verb};
 use crate::config::{Language, nearest};
 
 /// The longest command in bytes. No command of the table is near it.
@@ -43,6 +43,22 @@ pub enum Wrong {
     Missing,
     /// A value that is none.
     Value,
+    /// A command that this gateway does not have yet.
+    NotYet,
+    /// A file transfer: there is no file system.
+    NoFiles,
+}
+
+/// The longest echo of a word in characters: enough to know it again.
+const ECHO: usize = 60;
+
+/// A word as it is said back: escaped, and cut.
+pub(super) fn echoed(word: &str) -> String {
+    let escaped = word.chars().take(ECHO + 1).flat_map(char::escape_default).collect::<String>();
+    if escaped.chars().count() <= ECHO {
+        return escaped;
+    }
+    escaped.chars().take(ECHO).chain(['…']).collect()
 }
 
 /// Parses a command.
@@ -60,15 +76,39 @@ pub fn parse(bytes: &[u8]) -> Result<Draft, Unparsed> {
     if text.trim() != text {
         return Err(Unparsed::Spaces);
     }
+    if let Some(word) = table::not_yet(text) {
+        return Err(Unparsed::Usage { kind: Wrong::NotYet, word, near: None });
+    }
+    if moves_files(text) {
+        let word = text.split_ascii_whitespace().next().unwrap_or_default();
+        return Err(Unparsed::Usage { kind: Wrong::NoFiles, word: echoed(word), near: None });
+    }
     let matches = grammar().try_get_matches_from(text.split_ascii_whitespace()).map_err(|e| usage(&e))?;
-    let missing = || Unparsed::Usage { kind: Wrong::Missing, word: text.to_owned(), near: None };
+    let missing = || Unparsed::Usage { kind: Wrong::Missing, word: echoed(text), near: None };
     let (row, arguments) = row(&matches).ok_or_else(missing)?;
     let verb = if arguments.get_flag("help") {
         Verb::Help(row.words.iter().map(ToString::to_string).collect())
     } else {
-        (row.verb)(arguments).ok_or_else(missing)?
+        // Only `why` takes words that clap does not check: the command that is asked about.
+        (row.verb)(arguments).ok_or_else(|| no_family(&table::why_words(arguments)))?
     };
     Ok(Draft { verb, as_asked: bytes.into() })
+}
+
+/// The command that `why` was asked about is none.
+fn no_family(words: &str) -> Unparsed {
+    if let Some(word) = table::not_yet(words) {
+        return Unparsed::Usage { kind: Wrong::NotYet, word, near: None };
+    }
+    let near = nearest(words, Family::BUILT.iter().map(|family| family.as_str()));
+    Unparsed::Usage { kind: Wrong::Value, word: echoed(words), near: near.map(ToOwned::to_owned) }
+}
+
+/// Is it what scp, rsync and sftp send as a command?
+fn moves_files(text: &str) -> bool {
+    let first = text.split(' ').next().unwrap_or_default();
+    let program = first.rsplit('/').next().unwrap_or_default();
+    matches!(program, "scp" | "rsync" | "sftp-server" | "internal-sftp")
 }
 
 fn usage(error: &clap::Error) -> Unparsed {
@@ -99,9 +139,15 @@ fn usage(error: &clap::Error) -> Unparsed {
         Wrong::Command => {
             nearest(word.as_deref().unwrap_or_default(), table::last_words()).map(ToOwned::to_owned)
         }
-        Wrong::LeftOver | Wrong::Missing | Wrong::Value => None,
+        Wrong::LeftOver | Wrong::Missing | Wrong::Value | Wrong::NotYet | Wrong::NoFiles => None,
     };
-    Unparsed::Usage { kind, word: word.unwrap_or_default().escape_default().to_string(), near }
+    let word = word.unwrap_or_default();
+    let word = match kind {
+        // Ours, not theirs; clap writes an option with its value's name as `-f <FILE>`.
+        Wrong::Missing => word.replace(['<', '>'], ""),
+        Wrong::Command | Wrong::LeftOver | Wrong::Value | Wrong::NotYet | Wrong::NoFiles => echoed(&word),
+    };
+    Unparsed::Usage { kind, word, near }
 }
 
 impl Unparsed {
@@ -112,7 +158,9 @@ impl Unparsed {
             Unparsed::Characters => "characters",
             Unparsed::Spaces => "spaces",
             Unparsed::Empty => "empty",
-            Unparsed::Usage { kind: Wrong::Command, .. } => "no-such-command",
+            Unparsed::Usage { kind: Wrong::Command | Wrong::NotYet | Wrong::NoFiles, .. } => {
+                "no-such-command"
+            }
             Unparsed::Usage { kind: Wrong::LeftOver, .. } => "words-left-over",
             Unparsed::Usage { kind: Wrong::Missing, .. } => "words-missing",
             Unparsed::Usage { kind: Wrong::Value, .. } => "bad-value",
@@ -140,10 +188,13 @@ impl Unparsed {
                 (Wrong::Command, true) => format!("es gibt keinen Befehl „{word}“"),
                 (Wrong::LeftOver, false) => format!("\"{word}\" is too much"),
                 (Wrong::LeftOver, true) => format!("„{word}“ ist zu viel"),
-                (Wrong::Missing, false) => format!("something is missing: {word}"),
-                (Wrong::Missing, true) => format!("es fehlt etwas: {word}"),
+                (Wrong::Missing, _) => missing(word, language),
                 (Wrong::Value, false) => format!("\"{word}\" is no value that fits there"),
                 (Wrong::Value, true) => format!("„{word}“ passt dort nicht"),
+                (Wrong::NotYet, false) => format!("this gateway does not have \"{word}\" yet"),
+                (Wrong::NotYet, true) => format!("„{word}“ kann dieses Gateway noch nicht"),
+                (Wrong::NoFiles, false) => format!("there is no file system here, so no \"{word}\""),
+                (Wrong::NoFiles, true) => format!("hier gibt es kein Dateisystem, also kein „{word}“"),
             },
         };
         if let Unparsed::Usage { near: Some(near), .. } = self {
@@ -154,6 +205,27 @@ impl Unparsed {
         line.push_str(if line.ends_with('?') { " " } else { ". " });
         line.push_str(if german { "Was es gibt: help" } else { "What there is: help" });
         line
+    }
+}
+
+/// `word` is `konnektor`, where its second word is missing, or an argument as the usage writes it: `-f FILE`, `SITE`.
+fn missing(word: &str, language: Language) -> String {
+    let words = table::konnektor_words();
+    match (word, words.split_last(), language) {
+        ("konnektor", Some((last, others)), Language::English) => {
+            format!("after \"konnektor\" a word is missing: {} or {last}", others.join(", "))
+        }
+        ("konnektor", Some((last, others)), Language::German) => {
+            format!("nach „konnektor“ fehlt ein Wort: {} oder {last}", others.join(", "))
+        }
+        (_, _, language) => {
+            let value = word.split(' ').next_back().unwrap_or_default();
+            let called = table::called(value, language);
+            match language {
+                Language::English => format!("{called} is missing: {word}"),
+                Language::German => format!("{called} fehlt: {word}"),
+            }
+        }
     }
 }
 
@@ -220,6 +292,100 @@ mod tests {
         assert_eq!(sentence, "there is no command \"bakcup\", did you mean \"backup\"? What there is: help");
         let sentence = parse(b"konnektor backup x").unwrap_err().sentence(Language::German);
         assert_eq!(sentence, "„x“ ist zu viel. Was es gibt: help");
+    }
+
+    fn said(text: &str, language: Language) -> String {
+        parse(text.as_bytes()).unwrap_err().sentence(language)
+    }
+
+    #[test]
+    fn a_command_that_why_does_not_know_is_named_with_the_nearest() {
+        assert_eq!(cause("why praxis-mueller konnektor bakcup"), "bad-value");
+        assert_eq!(
+            said("why praxis-mueller konnektor bakcup", Language::English),
+            "\"konnektor bakcup\" is no value that fits there, did you mean \"konnektor backup\"? What there is: help"
+        );
+        assert_eq!(
+            said("why praxis-mueller foo", Language::German),
+            "„foo“ passt dort nicht. Was es gibt: help"
+        );
+        for words in ["konnektor backup", "konnektor sichern"] {
+            let verb = parse(format!("why praxis-mueller {words}").as_bytes()).unwrap().verb;
+            let site = "praxis-mueller".parse().unwrap();
+            assert_eq!(verb, Verb::Why { site, command: Some(Family::KonnektorBackup) });
+        }
+    }
+
+    #[test]
+    fn what_is_not_built_yet_says_so_in_one_line() {
+        for word in ["status", "diff -f a.json", "restore -f -", "einlesen -z loeschen", "perform -a x"] {
+            assert_eq!(cause(format!("konnektor {word}")), "no-such-command");
+        }
+        assert_eq!(
+            said("konnektor einlesen -f a.json -z loeschen", Language::German),
+            "„konnektor einlesen“ kann dieses Gateway noch nicht. Was es gibt: help"
+        );
+        assert_eq!(
+            said("why praxis-mueller konnektor status", Language::English),
+            "this gateway does not have \"konnektor status\" yet. What there is: help"
+        );
+        assert_eq!(cause("why praxis-mueller hop portal"), "no-such-command");
+    }
+
+    #[test]
+    fn what_is_missing_is_said_in_plain_words() {
+        for (line, english, german) in [
+            (
+                "konnektor",
+                "after \"konnektor\" a word is missing: list, backup, backups or show",
+                "nach „konnektor“ fehlt ein Wort: list, backup, backups oder show",
+            ),
+            (
+                "konnektor show",
+                "the name of a backup is missing: -f FILE",
+                "der Name einer Sicherung fehlt: -f FILE",
+            ),
+            (
+                "konnektor show -f",
+                "the name of a backup is missing: -f FILE",
+                "der Name einer Sicherung fehlt: -f FILE",
+            ),
+            ("why", "the name of a site is missing: SITE", "der Name eines Standorts fehlt: SITE"),
+            (
+                "konnektor backup -s",
+                "the name of a service is missing: -s SERVICE,…",
+                "der Name eines Dienstes fehlt: -s SERVICE,…",
+            ),
+            (
+                "konnektor backup -i",
+                "the name of a site or Konnektor is missing: -i SITE[/KONNEKTOR]",
+                "der Name eines Standorts oder Konnektors fehlt: -i SITE[/KONNEKTOR]",
+            ),
+        ] {
+            assert_eq!(cause(line), "words-missing");
+            assert_eq!(said(line, Language::English), format!("{english}. What there is: help"));
+            assert_eq!(said(line, Language::German), format!("{german}. Was es gibt: help"));
+        }
+    }
+
+    #[test]
+    fn an_echoed_word_is_cut() {
+        let long = "x".repeat(5000);
+        let sentence = said(&format!("whoami {long}"), Language::English);
+        assert_eq!(sentence, format!("\"{}…\" is too much. What there is: help", "x".repeat(60)));
+        assert_eq!(
+            said(&format!("whoami {}", "x".repeat(60)), Language::German),
+            format!("„{}“ ist zu viel. Was es gibt: help", "x".repeat(60))
+        );
+    }
+
+    #[test]
+    fn a_file_transfer_is_told_that_there_are_no_files() {
+        for line in ["scp -t /tmp", "rsync --server . .", "sftp-server", "/usr/lib/openssh/sftp-server"] {
+            assert_eq!(cause(line), "no-such-command");
+            assert!(said(line, Language::English).starts_with("there is no file system here"), "{line}");
+            assert!(said(line, Language::German).starts_with("hier gibt es kein Dateisystem"), "{line}");
+        }
     }
 
     proptest::proptest! {

@@ -61,12 +61,8 @@ pub static TABLE: &[Row] = &[
             ]
         },
         verb: |m| {
-            let words: Vec<&str> =
-                m.get_many::<String>("command").into_iter().flatten().map(String::as_str).collect();
-            let command = match words.as_slice() {
-                [] => None,
-                words => Some(Family::NAMED.into_iter().find(|f| f.as_str() == words.join(" "))?),
-            };
+            let words = why_words(m);
+            let command = if words.is_empty() { None } else { Some(family(&words)?) };
             Some(Verb::Why { site: m.get_one::<SiteName>("site")?.clone(), command })
         },
     },
@@ -126,6 +122,59 @@ pub static TABLE: &[Row] = &[
         },
     },
 ];
+
+/// The command that `why` is asked about, as it was written.
+pub fn why_words(m: &ArgMatches) -> String {
+    let words = m.try_get_many::<String>("command").ok().flatten().into_iter().flatten();
+    words.map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// The family of `konnektor backup` or `konnektor sichern`, if this gateway has it.
+fn family(words: &str) -> Option<Family> {
+    let last = words.strip_prefix("konnektor ")?;
+    let row = TABLE.iter().find(|row| match row.words {
+        ["konnektor", word] => *word == last || row.aliases.contains(&last),
+        _ => false,
+    })?;
+    Family::BUILT.into_iter().find(|family| family.as_str() == row.words.join(" "))
+}
+
+/// Commands that the interface names and this gateway does not have yet; German words of the old tool among them.
+const NOT_YET: [&str; 5] = ["status", "diff", "restore", "einlesen", "perform"];
+
+/// Is it one that this gateway does not have yet? Gives it without its arguments.
+pub fn not_yet(words: &str) -> Option<String> {
+    let mut words = words.split_ascii_whitespace();
+    match (words.next()?, words.next()?) {
+        ("konnektor", word) if NOT_YET.contains(&word) => Some(format!("konnektor {word}")),
+        ("hop", word @ ("portal" | "backup")) => Some(format!("hop {word}")),
+        _ => None,
+    }
+}
+
+/// The words that can follow `konnektor`.
+pub fn konnektor_words() -> Vec<&'static str> {
+    let rows = TABLE.iter().filter(|row| row.words.first() == Some(&"konnektor"));
+    rows.filter_map(|row| row.words.get(1).copied()).collect()
+}
+
+/// What an argument is called in a sentence, by its value's name.
+pub fn called(value: &str, language: Language) -> &'static str {
+    match (value, language) {
+        ("SITE", Language::English) => "the name of a site",
+        ("SITE", Language::German) => "der Name eines Standorts",
+        ("SITE[/KONNEKTOR]", Language::English) => "the name of a site or Konnektor",
+        ("SITE[/KONNEKTOR]", Language::German) => "der Name eines Standorts oder Konnektors",
+        ("FILE", Language::English) => "the name of a backup",
+        ("FILE", Language::German) => "der Name einer Sicherung",
+        ("FILE|-", Language::English) => "the name of a backup, or - for standard output,",
+        ("FILE|-", Language::German) => "der Name einer Sicherung, oder - für die Standardausgabe,",
+        ("SERVICE,…", Language::English) => "the name of a service",
+        ("SERVICE,…", Language::German) => "der Name eines Dienstes",
+        (_, Language::English) => "a word",
+        (_, Language::German) => "ein Wort",
+    }
+}
 
 fn parsed<T: std::str::FromStr<Err = crate::names::BadName> + Clone + Send + Sync + 'static>() -> ValueParser
 {
@@ -239,7 +288,42 @@ pub fn last_words() -> impl Iterator<Item = &'static str> {
     own.chain(TABLE.iter().flat_map(|row| row.aliases.iter().copied()))
 }
 
-/// Every command as it is typed, for the prompt's completion.
+/// Every command as it is typed, for the prompt's completion; the German words too.
 pub fn words() -> Vec<String> {
-    TABLE.iter().map(|row| row.words.join(" ")).collect()
+    TABLE
+        .iter()
+        .flat_map(|row| {
+            let (last, before) = row.words.split_last().map_or(("", [].as_slice()), |(l, b)| (*l, b));
+            let lasts = std::iter::once(last).chain(row.aliases.iter().copied());
+            lasts.map(move |last| [before, &[last]].concat().join(" "))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completion_offers_the_german_words_too() {
+        let words = words();
+        for word in
+            ["hilfe", "standorte", "warum", "konnektor backup", "konnektor sichern", "konnektor zeigen"]
+        {
+            assert!(words.iter().any(|w| w == word), "{word} in {words:?}");
+        }
+        for words in words {
+            let cause = crate::commands::parse(words.as_bytes()).err().map(|e| e.cause());
+            assert!(cause.is_none_or(|cause| cause == "words-missing"), "{words} is {cause:?}");
+        }
+    }
+
+    #[test]
+    fn every_family_that_is_built_has_a_row_and_no_other_has() {
+        for family in Family::NAMED {
+            let row = TABLE.iter().any(|row| row.words.join(" ") == family.as_str());
+            assert_eq!(row, Family::BUILT.contains(&family), "{}", family.as_str());
+            assert_eq!(row, not_yet(family.as_str()).is_none(), "{}", family.as_str());
+        }
+    }
 }
