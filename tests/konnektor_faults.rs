@@ -130,6 +130,17 @@ async fn a_form_that_needs_a_session_first_gets_one() {
 }
 
 #[tokio::test]
+async fn a_refused_password_is_posted_once_also_where_the_box_says_403() {
+    for status in [401, 403] {
+        let bench = simulated(|_| {}).await;
+        let when = When::Path("/j_security_check".into());
+        bench.simulator.set_fault(Order { fault: Fault::Status(status), when, times: None });
+        assert_eq!(bench.driver().await.read(&[], &()).await.unwrap_err(), Error::LoginFailed);
+        assert_eq!((bench.asked("/administration/"), bench.asked("/j_security_check")), (0, 1), "{status}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_ends_in_the_middle_is_begun_again_once() {
     for parallel in [1, 4] {
         let bench = simulated(|_| {}).await;

@@ -75,8 +75,9 @@ impl Login {
     pub(super) async fn post(&self, deadline: Instant) -> Result<(), Error> {
         let bounds = self.bounds(self.profile.limits.page_bytes, deadline);
         let mut answer = self.wire.send(self.form()?, bounds).await?;
-        if matches!(answer.status.as_u16(), 400 | 403 | 408) {
-            // Some containers take the form only from a session they began themselves; no password was judged yet.
+        // Tomcat's FormAuthenticator says 408 or 400 to a form without a session of its own, and only where the password
+        // was not refused: that gets the error page. Others may answer 403 to a wrong password, so it has no second try.
+        if matches!(answer.status.as_u16(), 400 | 408) {
             let entry = self.wire.follow(self.wire.get(&self.profile.login.entry)?, bounds).await?;
             if let Page::PasswordChange = pages::judge(&entry.body, &self.profile) {
                 return Err(Error::PasswordChangeForced);
