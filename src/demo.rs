@@ -55,6 +55,67 @@ enum Lang {
     En,
 }
 
+/// What the demo says between what it shows.
+#[derive(Clone, Copy)]
+enum Heading {
+    Asks,
+    NothingRan,
+    Kept,
+    Compared { services: usize },
+    Journal,
+}
+
+impl Heading {
+    fn text(self, lang: Lang) -> String {
+        match (self, lang) {
+            (Heading::Asks, Lang::En) => {
+                "A technician asks for a backup; the phone rings; the box is read.".into()
+            }
+            (Heading::Asks, Lang::De) => {
+                "Ein Techniker will sichern; das Telefon fragt; das Gerät wird gelesen.".into()
+            }
+            (Heading::NothingRan, Lang::En) => "Nothing ran, and the journal says why:".into(),
+            (Heading::NothingRan, Lang::De) => "Nichts lief, und das Protokoll sagt, warum:".into(),
+            (Heading::Kept, Lang::En) => "What is kept:".into(),
+            (Heading::Kept, Lang::De) => "Was aufbewahrt wird:".into(),
+            (Heading::Compared { services }, Lang::En) => format!(
+                "Decrypted again and compared: all {services} services are as the box holds them, patients left out."
+            ),
+            (Heading::Compared { services }, Lang::De) => format!(
+                "Wieder entschlüsselt und verglichen: alle {services} Dienste sind wie im Gerät, Patienten weggelassen."
+            ),
+            (Heading::Journal, Lang::En) => "The journal:".into(),
+            (Heading::Journal, Lang::De) => "Das Protokoll:".into(),
+        }
+    }
+}
+
+/// The lines to try.
+fn to_try(dir: &Path, konnektor: SocketAddr, lang: Lang) -> String {
+    let dir = dir.display();
+    let (first, answers, last) = match lang {
+        Lang::En => (
+            "It stays until Ctrl-C. Try:",
+            "what the phone answers from now on: approve, deny, silent",
+            format!("The Konnektor listens on {konnektor}; what it holds stands in {dir}/konnektor/"),
+        ),
+        Lang::De => (
+            "Sie läuft bis Strg-C. Zum Probieren:",
+            "was das Telefon von nun an antwortet: approve, deny, silent",
+            format!("Der Konnektor lauscht auf {konnektor}; was er enthält, steht in {dir}/konnektor/"),
+        ),
+    };
+    format!(
+        "{first}\n\
+         ssh -F {dir}/ssh_config gateway\n\
+         ssh -F {dir}/ssh_config gateway konnektor backup\n\
+         ssh -F {dir}/ssh_config gateway help\n\
+         echo deny > {dir}/phone          # {answers}\n\
+         pforte journal tail --config {dir}\n\
+         {last}"
+    )
+}
+
 /// Everything that runs, and where its files are.
 struct Stage {
     dir: PathBuf,
@@ -80,7 +141,7 @@ pub async fn run(options: Options) -> Result<()> {
     let stage = Stage::set(&dir, &options).await?;
     let shown = stage.show(&options).await;
     if options.stay && shown.is_ok() {
-        stage.stay().await?;
+        stage.stay(options.lang).await?;
     } else {
         let Stage { mut house, .. } = stage;
         house.close().await;
@@ -154,24 +215,23 @@ impl Stage {
 
     /// One backup through the system's ssh, read back, decrypted and compared; then the journal.
     async fn show(&self, options: &Options) -> Result<()> {
-        heading("A technician asks for a backup; the phone rings; the box is read.");
+        let lang = options.lang;
+        heading(&Heading::Asks.text(lang));
         let backup = self.ssh(&["konnektor", "backup"]).await?;
         if !matches!(options.phone, Answer::Approve) {
             ensure!(backup.code != Some(0), "the phone did not approve, and the backup ran all the same");
-            heading("Nothing ran, and the journal says why:");
+            heading(&Heading::NothingRan.text(lang));
             return self.journal();
         }
         ensure!(backup.code == Some(0), "ssh gateway konnektor backup ended with {:?}", backup.code);
         let name = backup.stdout.split_whitespace().nth(1).context("no name in the answer")?.to_owned();
-        heading("What is kept:");
+        heading(&Heading::Kept.text(lang));
         self.ssh(&["konnektor", "backups"]).await?;
         let shown = self.ssh_quietly(&["konnektor", "show", "-f", &name]).await?;
         ensure!(shown.code == Some(0), "ssh gateway konnektor show ended with {:?}", shown.code);
         let services = self.compare(&shown.stdout)?;
-        heading(&format!(
-            "Decrypted again and compared: all {services} services are as the box holds them, patients left out."
-        ));
-        heading("The journal:");
+        heading(&Heading::Compared { services }.text(lang));
+        heading(&Heading::Journal.text(lang));
         self.journal()
     }
 
@@ -202,18 +262,8 @@ impl Stage {
         Ok(())
     }
 
-    async fn stay(self) -> Result<()> {
-        let dir = self.dir.display();
-        heading(&format!(
-            "It stays until Ctrl-C. Try:\n\
-             ssh -F {dir}/ssh_config gateway\n\
-             ssh -F {dir}/ssh_config gateway konnektor backup\n\
-             ssh -F {dir}/ssh_config gateway help\n\
-             echo deny > {dir}/phone          # what the phone answers from now on: approve, deny, silent\n\
-             pforte journal tail --config {dir}\n\
-             The Konnektor listens on {}; what it holds stands in {dir}/konnektor/",
-            self.box_.address()
-        ));
+    async fn stay(self, lang: Lang) -> Result<()> {
+        heading(&to_try(&self.dir, self.box_.address(), lang));
         self.house.run(house::told_to_stop()).await;
         Ok(())
     }
@@ -308,5 +358,33 @@ impl Drop for Temporary {
         if let Err(e) = std::fs::remove_dir_all(&self.0) {
             tracing::warn!("{}: {e}", self.0.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_heading_is_german_where_german_is_asked_for() {
+        let all = [
+            Heading::Asks,
+            Heading::NothingRan,
+            Heading::Kept,
+            Heading::Compared { services: 19 },
+            Heading::Journal,
+        ];
+        for heading in all {
+            assert_ne!(heading.text(Lang::De), heading.text(Lang::En));
+        }
+        assert!(Heading::Compared { services: 19 }.text(Lang::De).contains("alle 19 Dienste"));
+        let (dir, box_) = (Path::new("/d"), SocketAddr::from(([127, 0, 0, 1], 9443)));
+        let (de, en) = (to_try(dir, box_, Lang::De), to_try(dir, box_, Lang::En));
+        assert!(
+            de.starts_with("Sie läuft bis Strg-C.")
+                && de.contains("Der Konnektor lauscht auf 127.0.0.1:9443")
+        );
+        let commands = |text: &str| text.lines().filter(|line| line.starts_with("ssh ")).count();
+        assert_eq!((commands(&de), commands(&en), de.lines().count()), (3, 3, en.lines().count()));
     }
 }
