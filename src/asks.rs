@@ -216,6 +216,23 @@ pub struct Command {
     pub as_asked: Box<[u8]>,
 }
 
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    Text,
+    /// `--json`: one JSON value, for programs.
+    Json,
+}
+
+impl Command {
+    /// How its answer is to be written. No value can be `--json`, so the word is the flag wherever it stands.
+    pub fn form(&self) -> Form {
+        let flag = self.as_asked.split(|b| *b == b' ').any(|word| word == b"--json");
+        if flag { Form::Json } else { Form::Text }
+    }
+}
+
 impl Ask for Command {
     fn family(&self) -> Family {
         self.verb.family()

@@ -395,7 +395,7 @@ async fn data_goes_to_standard_output_and_sentences_do_not() {
     assert_eq!((absent.code, absent.stdout.as_str()), (64, ""), "{absent:?}");
     assert!(one_line(&absent.stderr), "{absent:?}");
     let unknown = master.run("konnektor backup -s erfunden").await;
-    assert!((unknown.code == 64 || unknown.code == 1) && unknown.stdout.is_empty(), "{unknown:?}");
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (64, ""), "{unknown:?}");
 
     let listed = master.run("konnektor backups").await;
     assert_eq!((listed.code, listed.stderr.as_str()), (0, ""));
@@ -411,11 +411,48 @@ async fn data_goes_to_standard_output_and_sentences_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn programs_get_json_and_only_what_is_built_is_told() {
+    let rule = "[[rule]]\nwho = [\"firm-*\"]\nmay = [\"*\"]\non = [\"praxis-mueller\"]\n";
+    let door = Door::open(Setup { rules: Some(rule.into()), ..Setup::default() }).await;
+    let master = Master::open(&door).await;
+    let json = async |command: &str| {
+        let ran = master.run(command).await;
+        assert_eq!(
+            (ran.code, ran.stderr.as_str(), ran.stdout.lines().count()),
+            (0, "", 1),
+            "{command}: {ran:?}"
+        );
+        serde_json::from_str::<Value>(&ran.stdout).unwrap()
+    };
+    assert_eq!(json("konnektor backups --json").await, json!([]));
+    let named = "konnektor backup -f 2026-01-02-03-04.json -s update";
+    assert_eq!(master.run(named).await.code, 0);
+    let backups = json("konnektor backups --json").await;
+    assert_eq!((&backups[0]["name"], &backups[0]["by"]), (&json!("2026-01-02-03-04.json"), &json!(JANE)));
+    assert_eq!(json("whoami --json").await["user"], JANE);
+    let list = json("konnektor list --json").await;
+    assert_eq!(
+        (&list[0]["konnektor"], &list[0]["product"]),
+        (&json!("praxis-mueller/main"), &json!("kocobox"))
+    );
+    let built = ["konnektor list", "konnektor backup", "konnektor backups", "konnektor show"];
+    assert_eq!(json("sites --json").await, json!([{"site": "praxis-mueller", "commands": built}]));
+    let why = master.run("why praxis-mueller").await.stdout;
+    assert_eq!(why.lines().map(|line| line.split(':').next().unwrap()).collect::<Vec<_>>(), built);
+    let shown = master.run("konnektor show --json -f 2026-01-02-03-04.json").await;
+    assert!(serde_json::from_str::<Value>(&shown.stdout).unwrap().is_object());
+    let not_here = master.run("konnektor backup --json").await;
+    assert_eq!((not_here.code, not_here.stdout.as_str()), (64, ""), "{not_here:?}");
+    master.close().await;
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn german_is_spoken_to_whoever_sends_a_german_lang() {
     let door = Door::open(Setup::default()).await;
     let master = Master::open(&door).await;
     let german = master.run_in("de_DE.UTF-8", "konnektor sichern extra").await;
-    assert_eq!(german.stderr, "„extra“ ist zu viel Was es gibt: help\n");
+    assert_eq!(german.stderr, "„extra“ ist zu viel. Was es gibt: help\n");
     assert_eq!(german.code, 64);
     let whoami = master.run_in("de_DE.UTF-8", "whoami").await;
     assert!(whoami.stdout.contains("Schlüssel: SHA256:"), "{whoami:?}");

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use serde_json::json;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::{Ended, Gone, Out, Works, exit};
-use crate::asks::{Command, Family, Into, Verb};
+use crate::asks::{Command, Family, Form, Into, Verb};
 use crate::config::Language;
 use crate::journal::started::Started;
 use crate::konnektor::archive::{Archive, Stamp};
@@ -47,7 +48,7 @@ pub async fn run(started: &Started<Command>, works: &Works, out: &Out) -> Result
         Verb::KonnektorBackup { konnektor, into, services } => {
             backup(started, works, out, konnektor, into, services).await
         }
-        Verb::KonnektorBackups { konnektor } => backups(works, out, konnektor).await,
+        Verb::KonnektorBackups { konnektor } => backups(started, works, out, konnektor).await,
         Verb::KonnektorShow { konnektor, file, services } => {
             show(works, out, konnektor, file, services).await
         }
@@ -60,14 +61,24 @@ pub async fn run(started: &Started<Command>, works: &Works, out: &Out) -> Result
 async fn list(started: &Started<Command>, works: &Works, out: &Out) -> Result<Ended, Ended> {
     let who = started.who();
     let known = works.konnektors.known.load();
-    let mut any = false;
-    for site in works.gate.sites_for(who, Family::KonnektorList) {
-        for (id, box_) in known.iter().filter(|(id, _)| id.site == site) {
-            any = true;
-            out.line(format!("{id}\t{}\t{}", product(&box_.spec), box_.spec.address)).await?;
-        }
+    let sites = works.gate.sites_for(who, Family::KonnektorList);
+    let boxes: Vec<_> =
+        sites.iter().flat_map(|site| known.iter().filter(move |(id, _)| id.site == *site)).collect();
+    if started.ask().form() == Form::Json {
+        let json = boxes.iter().map(|(id, box_)| {
+            json!({
+                "konnektor": id.to_string(),
+                "product": product(&box_.spec),
+                "address": box_.spec.address.to_string(),
+            })
+        });
+        out.json(&json.collect()).await?;
+        return Ok(Ended::done());
     }
-    if !any {
+    for (id, box_) in &boxes {
+        out.line(format!("{id}\t{}\t{}", product(&box_.spec), box_.spec.address)).await?;
+    }
+    if boxes.is_empty() {
         out.say(
             out.pick(
                 "No rule shows you a Konnektor now.",
@@ -225,11 +236,20 @@ async fn tell(mut steps: mpsc::Receiver<String>, out: &Out) -> Result<(), Gone> 
     out.over("").await
 }
 
-async fn backups(works: &Works, out: &Out, id: &KonnektorId) -> Result<Ended, Ended> {
+async fn backups(
+    started: &Started<Command>,
+    works: &Works,
+    out: &Out,
+    id: &KonnektorId,
+) -> Result<Ended, Ended> {
     let kept = match works.konnektors.vault.list(id).await {
         Ok(kept) => kept,
         Err(e) => return Err(vault_failed(out, &e).await),
     };
+    if started.ask().form() == Form::Json {
+        out.json(&kept.iter().map(kept_json).collect()).await?;
+        return Ok(Ended::done());
+    }
     if kept.is_empty() {
         out.say(match out.language {
             Language::English => format!("Nothing is kept of {id} yet."),
@@ -243,16 +263,33 @@ async fn backups(works: &Works, out: &Out, id: &KonnektorId) -> Result<Ended, En
     Ok(Ended::done())
 }
 
-/// One backup, its columns set apart by tabs. What the sidecar says is plain text that others could write, so neither
-/// a tab nor a newline nor an escape of it stays, on a terminal or without one.
+/// What `backups` shows of the sidecar: the box, its firmware, who, when. It is plain text that others could write, so
+/// neither a tab nor a newline nor an escape of it stays, on a terminal or without one.
+fn about(backup: &Kept) -> ([Option<String>; 3], String) {
+    let texts = backup.about.as_ref().map(|about| [&about.product, &about.firmware, &about.by]);
+    let texts = texts.map_or([None, None, None], |texts| texts.map(|text| Some(printable(text))));
+    let taken = backup.about.as_ref().map_or(backup.modified, |about| about.taken);
+    (texts, seconds(taken))
+}
+
+/// One backup, its columns set apart by tabs.
 fn kept_line(backup: &Kept) -> String {
-    let (product, firmware, by, taken) = match &backup.about {
-        Some(about) => {
-            (printable(&about.product), printable(&about.firmware), printable(&about.by), about.taken)
-        }
-        None => ("?".into(), "?".into(), "?".into(), backup.modified),
-    };
-    format!("{}\t{}\t{}\t{product}\t{firmware}\t{by}", backup.name, seconds(taken), backup.bytes)
+    let (texts, taken) = about(backup);
+    let [product, firmware, by] = texts.map(|text| text.unwrap_or_else(|| "?".into()));
+    format!("{}\t{taken}\t{}\t{product}\t{firmware}\t{by}", backup.name, backup.bytes)
+}
+
+/// One backup for programs; `null` where its sidecar is missing.
+fn kept_json(backup: &Kept) -> serde_json::Value {
+    let ([product, firmware, by], taken) = about(backup);
+    json!({
+        "name": backup.name.to_string(),
+        "taken": taken,
+        "bytes": backup.bytes,
+        "product": product,
+        "firmware": firmware,
+        "by": by,
+    })
 }
 
 fn seconds(time: Timestamp) -> String {
@@ -366,6 +403,18 @@ mod tests {
         assert_eq!(
             kept_line(&kept),
             "2026-11-21-16-04.json\t2026-11-21T16:04:05Z\t7\tKoco\\u{9}Box\t5\\u{a}6\tfirm-jane.doe\\u{1b}[2J"
+        );
+    }
+
+    #[test]
+    fn a_backup_without_a_sidecar_has_null_where_people_read_a_question_mark() {
+        let modified = "2026-11-21T16:04:05Z".parse().unwrap();
+        let name = "2026-11-21-16-04.json".parse().unwrap();
+        let kept = Kept { name, bytes: 7, modified, about: None };
+        assert_eq!(kept_line(&kept), "2026-11-21-16-04.json\t2026-11-21T16:04:05Z\t7\t?\t?\t?");
+        assert_eq!(
+            kept_json(&kept).to_string(),
+            r#"{"name":"2026-11-21-16-04.json","taken":"2026-11-21T16:04:05Z","bytes":7,"product":null,"firmware":null,"by":null}"#
         );
     }
 }

@@ -2,7 +2,9 @@
 
 use super::table::{Row, TABLE};
 use super::{Ended, Out, Works};
-use crate::asks::{Command, Family, Verb};
+use serde_json::json;
+
+use crate::asks::{Command, Family, Form, Verb};
 use crate::journal::started::Started;
 use crate::names::SiteName;
 use crate::sentences;
@@ -47,6 +49,19 @@ async fn help(topic: &[String], out: &Out) -> Result<Ended, Ended> {
 async fn whoami(started: &Started<Command>, out: &Out) -> Result<Ended, Ended> {
     let who = started.who();
     let connection = who.connection();
+    if started.ask().form() == Form::Json {
+        let json = json!({
+            "user": who.user().to_string(),
+            "firm": who.firm().to_string(),
+            "key": who.key().to_string(),
+            "from": connection.from.to_string(),
+            "factor": who.factor(),
+            "since": format!("{:.0}", who.since()),
+            "session": connection.session.to_string(),
+        });
+        out.json(&json).await?;
+        return Ok(Ended::done());
+    }
     let rows = [
         (out.pick("user", "Benutzer"), who.user().to_string()),
         (out.pick("firm", "Firma"), who.firm().to_string()),
@@ -76,6 +91,12 @@ async fn sites(started: &Started<Command>, works: &Works, out: &Out) -> Result<E
         }
     }
     sites.sort();
+    if started.ask().form() == Form::Json {
+        let sites =
+            sites.iter().map(|(site, commands)| json!({"site": site.to_string(), "commands": commands}));
+        out.json(&sites.collect()).await?;
+        return Ok(Ended::done());
+    }
     if sites.is_empty() {
         out.say(out.pick(
             "No rule lets you work at any site now.",

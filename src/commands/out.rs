@@ -67,6 +67,11 @@ impl Out {
         self.data(format!("{}\n", line.as_ref())).await
     }
 
+    /// Writes one JSON value as a line of data, for programs.
+    pub async fn json(&self, value: &serde_json::Value) -> Result<(), Gone> {
+        self.line(value.to_string()).await
+    }
+
     /// Writes a sentence for the person, on standard error.
     pub async fn say(&self, sentence: impl AsRef<str>) -> Result<(), Gone> {
         self.errors(format!("{}\n", sentence.as_ref())).await

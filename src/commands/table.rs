@@ -38,7 +38,7 @@ pub static TABLE: &[Row] = &[
         aliases: &[],
         english: "who you are to this gateway",
         german: "wer Sie für dieses Gateway sind",
-        arguments: Vec::new,
+        arguments: || vec![json()],
         verb: |_| Some(Verb::Whoami),
     },
     Row {
@@ -46,7 +46,7 @@ pub static TABLE: &[Row] = &[
         aliases: &["standorte"],
         english: "where you may do what",
         german: "wo Sie was dürfen",
-        arguments: Vec::new,
+        arguments: || vec![json()],
         verb: |_| Some(Verb::Sites),
     },
     Row {
@@ -71,7 +71,7 @@ pub static TABLE: &[Row] = &[
         aliases: &["liste"],
         english: "the Konnektors you may reach",
         german: "die Konnektoren, die Sie erreichen dürfen",
-        arguments: Vec::new,
+        arguments: || vec![json()],
         verb: |_| Some(Verb::KonnektorList),
     },
     Row {
@@ -97,7 +97,7 @@ pub static TABLE: &[Row] = &[
         aliases: &["sicherungen"],
         english: "what is kept: name, time, size, box, firmware, who",
         german: "was aufbewahrt wird: Name, Zeit, Größe, Gerät, Firmware, wer",
-        arguments: || vec![which()],
+        arguments: || vec![which(), json()],
         verb: |m| Some(Verb::KonnektorBackups { konnektor: konnektor(m) }),
     },
     Row {
@@ -111,7 +111,7 @@ pub static TABLE: &[Row] = &[
                 .value_name("FILE")
                 .required(true)
                 .value_parser(parsed::<BackupName>());
-            vec![which(), file, services()]
+            vec![which(), file, services(), json()]
         },
         verb: |m| {
             Some(Verb::KonnektorShow {
@@ -199,6 +199,11 @@ fn services() -> Arg {
         .value_parser(parser)
 }
 
+/// Read by [`crate::asks::Command::form`]; `konnektor show` is JSON with and without it.
+fn json() -> Arg {
+    Arg::new("json").long("json").action(ArgAction::SetTrue)
+}
+
 fn konnektor(m: &ArgMatches) -> Which {
     m.get_one::<Which>("which").cloned().unwrap_or(Which::Only)
 }
@@ -236,9 +241,10 @@ impl Row {
                 .and_then(|v| v.first())
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            let written = match argument.get_short() {
-                Some(short) => format!("-{short} {value}"),
-                None => value,
+            let written = match (argument.get_short(), argument.get_long()) {
+                (Some(short), _) => format!("-{short} {value}"),
+                (None, Some(long)) => format!("--{long}"),
+                (None, None) => value,
             };
             if argument.is_required_set() {
                 usage.extend([" ", &written]);
