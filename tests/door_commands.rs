@@ -620,3 +620,15 @@ async fn a_shell_without_a_terminal_is_told_to_give_a_command() {
     assert_eq!(door.wait_for("refused", 1).await[0]["cause"], "no-terminal");
     door.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "the claim is about the command itself")]
+async fn verify_prints_whole_lines() {
+    let door = Door::open(Setup::default()).await;
+    let mut pforte = Command::new(env!("CARGO_BIN_EXE_pforte"));
+    pforte.args(["journal", "verify", "--config"]).arg(door.path());
+    let verified = ran(pforte).await;
+    assert_eq!(verified.code, 0, "{verified:?}");
+    assert!(one_line(&verified.stdout) && verified.stdout.ends_with(": sound\n"), "{verified:?}");
+    door.close().await;
+}
