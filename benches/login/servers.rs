@@ -128,11 +128,12 @@ impl Sshd {
             let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
             let dir = stage.path();
             let config: PathBuf = dir.join("sshd_config");
+            // Without HOME no shell reads root's own start-up files, which are none of sshd's cost.
             let text = format!(
                 "ListenAddress {address}\nHostKey {0}/sshd_host\nAuthorizedKeysFile {0}/authorized_keys\nStrictModes no\n\
                  PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\n\
                  KexAlgorithms curve25519-sha256\nMaxStartups 4096:100:4096\nPerSourceMaxStartups none\nMaxSessions 64\n\
-                 LoginGraceTime 60\nPidFile none\nPrintMotd no\nPrintLastLog no\nLogLevel ERROR\nUseDNS no\n",
+                 LoginGraceTime 60\nPidFile none\nPrintMotd no\nPrintLastLog no\nLogLevel ERROR\nUseDNS no\nSetEnv HOME={0}/empty\n",
                 dir.display()
             );
             std::fs::write(&config, text)?;
