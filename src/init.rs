@@ -110,7 +110,7 @@ pub fn run(dir: &Path, random: &Random) -> Result<String> {
         bail!("{} holds a policy already; nothing was written", dir.display());
     }
     Start::example(random).write(dir)?;
-    let host_key = ssh_key::PublicKey::read_openssh_file(&dir.join("state/host_ed25519.pub"))?;
+    let host_key = ssh_key::PublicKey::read_openssh_file(dir.join("state/host_ed25519.pub"))?;
     let host_key = host_key.fingerprint(ssh_key::HashAlg::Sha256);
     let dir = dir.display();
     Ok(format!(

@@ -248,8 +248,8 @@ async fn a_code_opens_to_its_own_user_and_once() {
     assert_eq!(again.code, 255, "{again:?}");
     assert_eq!(door.events("login").len(), 1);
     let refused = door.wait_for("refused", 2).await;
-    assert_eq!(refused[0]["cause"], "factor-denied");
-    assert_eq!(refused[1]["cause"], "factor-failed: used before");
+    assert_eq!(refused[0]["cause"], "factor-denied: wrong code");
+    assert_eq!(refused[1]["cause"], "factor-denied: used before");
     assert_ne!(janes, bobs);
     door.close().await;
 }
@@ -281,7 +281,7 @@ async fn a_wrong_code_may_be_mended_twice_and_the_third_ends_the_connection() {
     assert_eq!(told[0].last().unwrap()["reply"], "gone", "{told:?}");
     let goodbye = told[0].last().unwrap()["goodbye"].as_str().unwrap();
     assert!(goodbye.starts_with("14: Not confirmed"), "{goodbye}");
-    assert_eq!(door.wait_for("refused", 1).await[0]["cause"], "factor-denied");
+    assert_eq!(door.wait_for("refused", 1).await[0]["cause"], "factor-denied: wrong code");
     assert!(door.events("login").is_empty());
     door.close().await;
 }

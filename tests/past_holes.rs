@@ -1120,7 +1120,12 @@ async fn r88_guessing_codes_ends_the_connection_then_bars_the_key_from_there() {
         }
         let request = raw.signed(JANE, &jane);
         match raw.ask(request).await {
-            Some(answer) if raw::is_partial(&answer) => raw.begin_factor(JANE).await,
+            Some(answer) if raw::is_partial(&answer) => {}
+            _ => break,
+        }
+        // A barred key is told so where it would be asked for a code: no prompt, then DISCONNECT.
+        match raw.ask(interactive(JANE)).await {
+            Some(answer) if answer[0] == msg::INFO_REQUEST && !answer.ends_with(&[0; 4]) => {}
             _ => {
                 barred = true;
                 break;

@@ -532,7 +532,10 @@ enum Stage {
     Channel,
 }
 
-async fn at(stage: Stage, port: u16, jane: &PrivateKey) -> Raw {
+/// Who hangs up while the phone rings is soon asked nothing more; so that is not the one who is inside.
+const EVE: &str = "firm-eve.roe";
+
+async fn at(stage: Stage, port: u16, jane: &PrivateKey, eve: &PrivateKey) -> Raw {
     match stage {
         Stage::Clear => Raw::versions(port).await,
         Stage::Exchange => {
@@ -544,9 +547,9 @@ async fn at(stage: Stage, port: u16, jane: &PrivateKey) -> Raw {
         Stage::Asking => Raw::asking(port).await,
         Stage::Proven | Stage::Asked => {
             let mut raw = Raw::asking(port).await;
-            raw.prove_key(JANE, jane).await;
+            raw.prove_key(EVE, eve).await;
             if stage == Stage::Asked {
-                raw.begin_factor(JANE).await;
+                raw.begin_factor(EVE).await;
             }
             raw
         }
@@ -596,6 +599,9 @@ async fn r68_no_malformed_message_at_any_stage_hurts_anybody_else() {
     };
     let door = Arc::new(Door::open(setup).await);
     let jane = Arc::new(key(&door));
+    let eve = Arc::new(pforte::init::make_key(&door.path().join("eve"), EVE).unwrap());
+    door.register(EVE, &eve.public_key().to_openssh().unwrap());
+    door.reload().await;
     let mut witness = Raw::inside(door.port, JANE, &jane).await;
     let stages = [
         Stage::Clear,
@@ -611,10 +617,10 @@ async fn r68_no_malformed_message_at_any_stage_hurts_anybody_else() {
     let all = stages.into_iter().flat_map(|stage| (0..=100).map(move |number| (stage, number)));
     futures::stream::iter(all)
         .for_each_concurrent(16, |(stage, number)| {
-            let jane = jane.clone();
+            let (jane, eve) = (jane.clone(), eve.clone());
             async move {
                 for body in bodies(number) {
-                    let mut raw = at(stage, port, &jane).await;
+                    let mut raw = at(stage, port, &jane, &eve).await;
                     let mut message = vec![number];
                     message.extend(body);
                     raw.tx.send(message).await;

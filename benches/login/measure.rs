@@ -73,10 +73,10 @@ pub async fn idle(server: &impl Server, target: &Target, what: Idle, count: usiz
     let (rss, pss) = memory(server.pid())?;
     let clients = roles::held(target, what, count).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (more_rss, more_pss) = memory(server.pid())?;
+    let (rss_then, pss_then) = memory(server.pid())?;
     drop(clients);
     let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / count as f64;
-    Ok(Grown { rss: each(rss, more_rss), pss: each(pss, more_pss) })
+    Ok(Grown { rss: each(rss, rss_then), pss: each(pss, pss_then) })
 }
 
 /// User and system time of a process and of all that it has waited for (proc(5): fields 14 to 17, in ticks).

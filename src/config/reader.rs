@@ -29,7 +29,8 @@ impl Display for Written {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let seconds = self.0.as_secs();
         let units = [("h", 3600), ("m", 60), ("s", 1)];
-        let whole = units.into_iter().find(|(_, n)| seconds > *n && seconds % n == 0 || seconds == *n);
+        let whole =
+            units.into_iter().find(|(_, n)| seconds > *n && seconds.is_multiple_of(*n) || seconds == *n);
         match whole.filter(|_| self.0.subsec_nanos() == 0) {
             Some((unit, n)) => write!(f, "{}{unit}", seconds / n),
             None => write!(f, "{}ms", self.0.as_millis()),

@@ -52,13 +52,15 @@ pub struct Changes {
     dir: PathBuf,
     seen: Look,
     hangup: Option<Signal>,
+    /// SIGHUP was heard and not handed on yet.
+    due: bool,
 }
 
 impl Changes {
     /// Changes since `seen`. SIGHUP is heard from here on.
     pub fn since(dir: &Path, seen: Look) -> Self {
         let hangup = signal(SignalKind::hangup()).map_err(|e| tracing::error!("SIGHUP: {e}")).ok();
-        Self { dir: dir.to_owned(), seen, hangup }
+        Self { dir: dir.to_owned(), seen, hangup, due: false }
     }
 
     async fn look(&self) -> Look {
@@ -70,18 +72,20 @@ impl Changes {
     /// nothing: the next call returns for the same change.
     pub async fn next(&mut self) {
         loop {
-            let hangup = async {
-                match &mut self.hangup {
-                    Some(signal) => signal.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let asked = tokio::select! {
-                () = tokio::time::sleep(LOOK) => false,
-                _ = hangup => true,
-            };
+            if !self.due {
+                let hangup = async {
+                    match &mut self.hangup {
+                        Some(signal) => signal.recv().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                self.due = tokio::select! {
+                    () = tokio::time::sleep(LOOK) => false,
+                    _ = hangup => true,
+                };
+            }
             let mut now = self.look().await;
-            if now == self.seen && !asked {
+            if now == self.seen && !self.due {
                 continue;
             }
             for _ in 0..SETTLE {
@@ -92,6 +96,7 @@ impl Changes {
                 }
             }
             self.seen = now;
+            self.due = false;
             return;
         }
     }
