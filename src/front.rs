@@ -24,7 +24,7 @@ use arc_swap::ArcSwap;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
 use russh::keys::PrivateKey;
-use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac, server};
+use russh::{Disconnect, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac, server};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -50,6 +50,7 @@ use crate::state::State;
 use handler::Handler;
 use limits::{Offence, Source};
 use login::{Phase, Shared};
+use replies::ascii;
 use wire::Wire;
 
 /// What the door needs; built in `main`.
@@ -82,6 +83,8 @@ pub struct Front {
     pub strangers: Strangers,
     /// Panics so far.
     pub panics: AtomicU64,
+    /// Cancelled when the gateway closes.
+    pub stop: CancellationToken,
     /// Who can change what is refused here.
     pub contact: Option<String>,
     /// Peers whose PROXY header is demanded and believed.
@@ -161,19 +164,14 @@ pub fn configuration(key: PrivateKey) -> Arc<server::Config> {
 
 impl Front {
     /// Accepts connections until `stop`; returns when the last one has ended, or ten seconds after.
-    pub async fn listen(
-        self: Arc<Self>,
-        listener: TcpListener,
-        config: Arc<server::Config>,
-        stop: CancellationToken,
-    ) {
+    pub async fn listen(self: Arc<Self>, listener: TcpListener, config: Arc<server::Config>) {
         let mut connections = JoinSet::new();
         let headers = Arc::new(Semaphore::new(HEADERS));
         loop {
             while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = stop.cancelled() => break,
+                () = self.stop.cancelled() => break,
             };
             match accepted {
                 // No client is waited for here (R4): what is not admitted is dropped at once.
@@ -235,6 +233,21 @@ impl Front {
         }
     }
 
+    fn old_text(&self) -> &'static str {
+        match self.language {
+            Language::English => "This connection is as old as connections get here. Please connect again.",
+            Language::German => "Diese Verbindung ist so alt, wie sie hier werden darf. Bitte neu verbinden.",
+        }
+    }
+
+    /// Returns when the gateway closes and nobody is in on this connection.
+    async fn closing(&self, shared: &Shared) {
+        self.stop.cancelled().await;
+        if shared.who.get().is_some() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn shutdown_text(&self) -> &'static str {
         match self.language {
             Language::English => "The gateway is going down.",
@@ -274,9 +287,20 @@ impl Front {
         let handler = Handler::new(self.clone(), shared.clone());
         let ran = tokio::select! {
             ran = self.clone().run(wire, handler, shared.clone(), config) => ran,
-            phase = self.grace(phases) => {
+            phase = self.grace(phases) => Err(if phase == Phase::In {
+                // Told why, and given the time to hear it.
+                shared.goodbye(Disconnect::ByApplication, ascii(self.old_text()));
+                tokio::time::timeout(Duration::from_secs(1), shared.line.gone()).await.ok();
                 shared.line.cut();
-                Err(if phase == Phase::In { End::Old } else { End::Grace })
+                End::Old
+            } else {
+                shared.line.cut();
+                End::Grace
+            }),
+            // Who is in is told of the end by the registry; who is not has nothing to finish.
+            () = self.closing(&shared) => {
+                shared.line.cut();
+                Ok(())
             }
         };
         if let Some(who) = shared.who.get() {
@@ -343,7 +367,12 @@ impl Front {
         let mut heard = shared.line.bytes_in();
         let mut unanswered = 0;
         loop {
-            tokio::time::sleep(interval).await;
+            if unanswered == 0 {
+                tokio::time::sleep(interval).await;
+            } else {
+                let ping = handle.cancel_forward_tcpip(String::new(), 0);
+                tokio::time::timeout(interval, ping).await.ok();
+            }
             let now = shared.line.bytes_in();
             if now != heard {
                 heard = now;
@@ -354,8 +383,6 @@ impl Front {
             if unanswered > 4 {
                 return;
             }
-            let ping = handle.cancel_forward_tcpip(String::new(), 0);
-            tokio::time::timeout(interval, ping).await.ok();
         }
     }
 

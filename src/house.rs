@@ -110,6 +110,7 @@ impl House {
             recipients.push(recipient.parse().map_err(|e| anyhow::anyhow!("recipient {recipient}: {e}"))?);
         }
         let vault_url = format!("file:{}", storage.vault.display());
+        vault::sweep(&dir.join(&storage.vault)).context("the vault")?;
         let vault = Vault::open(&vault_url, dir, recipients, identities).context("the vault")?;
         let state_url = format!("sqlite:{}", dir.join(&storage.state).display());
         let state = State::open(&state_url, clock.clone()).await?;
@@ -138,6 +139,7 @@ impl House {
         let konnektors =
             Konnektors { known: ArcSwap::from_pointee(known), vault, pins, profile: Profile::kocobox()? };
         let works = Arc::new(Works { gate: gate.clone(), konnektors, clock: clock.clone() });
+        let stop = CancellationToken::new();
         let front = Arc::new(Front {
             keys: ArcSwap::from_pointee(keys),
             people: ArcSwap::from_pointee(people),
@@ -153,15 +155,13 @@ impl House {
             state: state.clone(),
             strangers: Strangers::default(),
             panics: 0.into(),
+            stop: stop.clone(),
             contact: gateway.contact.clone(),
             proxies: gateway.proxies.clone(),
         });
         let ssh = configuration(host_key);
-        let stop = CancellationToken::new();
-        let doors = listeners
-            .into_iter()
-            .map(|l| tokio::spawn(front.clone().listen(l, ssh.clone(), stop.clone())))
-            .collect();
+        let doors =
+            listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l, ssh.clone()))).collect();
         let house =
             Self { front, dir: dir.to_owned(), addresses, journal, state, stop, doors, helpers, changes };
         house.loaded("the configuration was loaded").await;

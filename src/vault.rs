@@ -177,6 +177,33 @@ pub struct Kept {
     pub about: Option<About>,
 }
 
+/// Removes what a killed process left half written below `dir`: the store stages a file beside its place as `NAME#N`.
+/// Only before the vault is opened, and by the one process that writes it.
+///
+/// # Errors
+/// [`VaultError::Store`]: the folder cannot be read, or a file not removed.
+pub fn sweep(dir: &Path) -> Result<(), VaultError> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(VaultError::of(&e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| VaultError::of(&e))?;
+        let name = entry.file_name();
+        let staged = name.to_str().and_then(|name| name.rsplit_once('#')).is_some_and(|(stem, number)| {
+            let ours = [".age", ".about"].iter().any(|ending| stem.ends_with(ending));
+            ours && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+        });
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            sweep(&entry.path())?;
+        } else if staged {
+            std::fs::remove_file(entry.path()).map_err(|e| VaultError::of(&e))?;
+        }
+    }
+    Ok(())
+}
+
 /// The store and its keys.
 #[derive(Clone)]
 pub struct Vault {

@@ -1,6 +1,13 @@
 //! `kill -9` in the midst of backups and logins: what was begun is on record, what is kept is whole, and it starts again.
 //! Absent on purpose: a power cut; what the disk holds after one is the file system's promise.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests, which may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::match_wild_err_arm,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, which may fail loudly"
+)]
 
 mod door;
 mod served;
@@ -180,7 +187,7 @@ async fn whole(vault: &Vault, checked: &mut BTreeSet<BackupName>) {
 }
 
 fn verified(dir: &Path) -> Report {
-    let key = ssh_key::PublicKey::read_openssh_file(&dir.join("state/journal_ed25519.pub")).unwrap();
+    let key = ssh_key::PublicKey::read_openssh_file(dir.join("state/journal_ed25519.pub")).unwrap();
     let report = pforte::journal::verify(&dir.join("state/journal"), &key).unwrap();
     assert!(report.is_sound(), "{report}");
     report

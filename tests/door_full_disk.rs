@@ -2,6 +2,8 @@
 //! Absent on purpose: a disk that fails to sync; the journal's own tests have one.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "helpers of tests, which may fail loudly and mount small disks"
@@ -156,7 +158,7 @@ async fn a_full_journal_lets_nothing_begin_and_what_runs_end_on_record() {
 }
 
 fn journal_key(dir: &Path) -> ssh_key::PublicKey {
-    ssh_key::PublicKey::read_openssh_file(&dir.join("state/journal_ed25519.pub")).unwrap()
+    ssh_key::PublicKey::read_openssh_file(dir.join("state/journal_ed25519.pub")).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -228,3 +228,26 @@ async fn a_wanted_name_is_given_once() {
     assert_eq!(again, Err(pforte::vault::VaultError::Exists));
     assert_eq!(vault.list(&id()).await.unwrap().len(), 1);
 }
+
+#[test]
+fn what_a_killed_process_left_half_written_is_swept_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("praxis-mueller/main");
+    std::fs::create_dir_all(&folder).unwrap();
+    let names = [
+        "2026-11-21-16-04.json.age",
+        "2026-11-21-16-04.json.age#1",
+        "2026-11-21-16-04.json.about#12",
+        "notes#1",
+        "x.age#",
+    ];
+    for name in names {
+        std::fs::write(folder.join(name), "x").unwrap();
+    }
+    pforte::vault::sweep(dir.path()).unwrap();
+    pforte::vault::sweep(&dir.path().join("not there")).unwrap();
+    let mut left: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["2026-11-21-16-04.json.age", "notes#1", "x.age#"]);
+}

@@ -128,7 +128,7 @@ async fn ring(directory: PathBuf, secret: String) -> Result<()> {
 
 async fn log_in(target: &Target, key: &Arc<PrivateKey>) -> Result<Client> {
     let login = Client::log_in(configuration(), target.address, HERE, &target.user, key.clone());
-    let login = tokio::time::timeout(Duration::from_secs(60), login).await.context("a login hangs")??;
+    let login = tokio::time::timeout(Duration::from_mins(1), login).await.context("a login hangs")??;
     login.context("a login was refused")
 }
 
