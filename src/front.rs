@@ -1,15 +1,19 @@
 //! The outer door: accepts, lets people in by both factors, and answers every request of theirs.
 //! Absent on purpose: deciding (`gate`), doing (`commands`), and any address to dial.
 
+mod algorithms;
+mod connection;
 mod handler;
 mod limits;
 mod login;
 mod proxy;
 mod registry;
 mod replies;
+mod serve;
 mod session;
 mod wire;
 
+pub use algorithms::configuration;
 pub use limits::{Doorkeeper, Penalty};
 pub use registry::Registry;
 
@@ -23,33 +27,28 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
-use russh::keys::PrivateKey;
-use russh::{Disconnect, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac, server};
+use russh::{Disconnect, server};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::asks::{Ask, Command};
 use crate::clock::Clock;
-use crate::commands::{self, Out, Works, exit};
+use crate::commands::{Out, Works, exit};
 use crate::config::{Language, Person};
-use crate::gate::{Gate, Refused};
+use crate::gate::Gate;
 use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::{NotConfirmed, SecondFactor};
 use crate::identity::{Connection, Who};
-use crate::journal::started::{Started, of};
+use crate::journal::started::of;
 use crate::journal::{Entry, Event, Journal};
 use crate::names::{Fingerprint, SessionId, Username};
-use crate::policy::Denied;
-use crate::prompt::{Prompt, Read};
 use crate::random::Random;
-use crate::secret::Secret;
 use crate::sentences;
 use crate::state::State;
+use connection::{Phase, Shared};
 use handler::Handler;
 use limits::{Offence, Source};
-use login::{Phase, Shared};
 use replies::ascii;
 use wire::Wire;
 
@@ -109,57 +108,6 @@ impl Default for Strangers {
             unwritten: AtomicU64::new(0),
         }
     }
-}
-
-/// The outer door's algorithms and limits, as russh is told them. `key` is the host key, Ed25519.
-///
-/// The reasons for each value stand in `docs/ssh.md`.
-pub fn configuration(key: PrivateKey) -> Arc<server::Config> {
-    let kex = [
-        kex::MLKEM768X25519_SHA256,
-        kex::CURVE25519,
-        kex::CURVE25519_PRE_RFC_8731,
-        // Without these four, strict key exchange (CVE-2023-48795) is silently off.
-        kex::EXTENSION_SUPPORT_AS_CLIENT,
-        kex::EXTENSION_SUPPORT_AS_SERVER,
-        kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
-        kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
-    ];
-    let algorithms = [
-        ssh_key::Algorithm::Ed25519,
-        ssh_key::Algorithm::Rsa { hash: Some(ssh_key::HashAlg::Sha512) },
-        ssh_key::Algorithm::Rsa { hash: Some(ssh_key::HashAlg::Sha256) },
-    ];
-    let preferred = Preferred {
-        kex: kex.to_vec().into(),
-        key: algorithms.to_vec().into(),
-        cipher: vec![cipher::CHACHA20_POLY1305, cipher::AES_256_GCM, cipher::AES_128_GCM].into(),
-        mac: vec![mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM].into(),
-        compression: vec![compression::NONE].into(),
-        ..Preferred::default()
-    };
-    let mut methods = MethodSet::empty();
-    methods.push(MethodKind::PublicKey);
-    Arc::new(server::Config {
-        server_id: SshId::Standard("SSH-2.0-pforte".into()),
-        methods,
-        // Refusals are slowed by `login`; here it would slow the partial success and the harmless `none` too.
-        auth_rejection_time: Duration::ZERO,
-        auth_rejection_time_initial: Some(Duration::ZERO),
-        keys: vec![key],
-        window_size: 2 << 20,
-        maximum_packet_size: 32 << 10,
-        channel_buffer_size: 64,
-        event_buffer_size: 32,
-        preferred,
-        // Probes of keys that are not registered count; an agent with twenty of them must come through.
-        max_auth_attempts: 26,
-        inactivity_timeout: Some(Duration::from_mins(10)),
-        // It would fire before authentication too and break OpenSSH's second factor; see `keep_alive`.
-        keepalive_interval: None,
-        nodelay: true,
-        ..server::Config::default()
-    })
 }
 
 impl Front {
@@ -488,120 +436,6 @@ impl Front {
 
     async fn cannot_journal(&self, out: &Out) -> u32 {
         told(out, sentences::cannot_journal(out.language), exit::CANNOT_JOURNAL).await
-    }
-
-    /// One line that somebody asked for: parsed, settled, decided, journalled, run. Gives the exit code.
-    /// `prompt` is where a code can be asked for, if there is one.
-    async fn serve(&self, line: &[u8], who: &Who, out: &Out, prompt: Option<&mut Prompt>) -> u32 {
-        let draft = match commands::parse(line) {
-            Ok(draft) => draft,
-            Err(unparsed) => {
-                return match self.gate.refuse(who, unparsed.cause(), line).await {
-                    Ok(()) => told(out, unparsed.sentence(out.language), exit::USAGE).await,
-                    Err(refused) => self.refused(&refused, out).await,
-                };
-            }
-        };
-        let command = match self.gate.settle(draft, who).await {
-            Ok(command) => command,
-            Err(refused) => return self.refused(&refused, out).await,
-        };
-        let opened = match self.gate.open(command.clone(), who, None).await {
-            Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) => {
-                self.confirmed(command.clone(), who, out, prompt).await
-            }
-            opened => opened.map_err(Some),
-        };
-        let started = match opened {
-            Ok(started) => started,
-            Err(Some(refused)) => return self.refused(&refused, out).await,
-            Err(None) => return exit::REFUSED,
-        };
-        tokio::select! {
-            ran = commands::run(started, &self.works, out) => match ran {
-                Ok(code) => code,
-                Err(_) => self.cannot_journal(out).await,
-            },
-            // What permitted it is gone: it ends within a second, and its last line is written by what is dropped here.
-            refused = self.withdrawn(&command, who) => self.refused(&refused, out).await,
-        }
-    }
-
-    /// Returns once the policy would not permit this any more.
-    async fn withdrawn(&self, command: &Command, who: &Who) -> Refused {
-        loop {
-            tokio::time::sleep(Duration::from_millis(400)).await;
-            if let Some(refused) = self.gate.withdrawn(command, who).await {
-                return refused;
-            }
-        }
-    }
-
-    /// `confirm = true`: the phone, or the person at the prompt, is asked for this very command, then the gate once more.
-    /// `None`: it has been said.
-    async fn confirmed(
-        &self,
-        command: Command,
-        who: &Who,
-        out: &Out,
-        prompt: Option<&mut Prompt>,
-    ) -> Result<Started<Command>, Option<Refused>> {
-        let factor = self.factor.load_full();
-        let words = String::from_utf8_lossy(&command.as_asked).into_owned();
-        let number = factor.number();
-        let mut code = None;
-        if factor.rings_a_phone() {
-            let sentence = match out.language {
-                Language::English => {
-                    format!("Confirm \"{words}\" on your phone. The number there must be {number}.")
-                }
-                Language::German => {
-                    format!("Bitte „{words}“ am Telefon bestätigen. Dort muss die Zahl {number} stehen.")
-                }
-            };
-            if out.say(sentence).await.is_err() {
-                return Err(None);
-            }
-        } else if let Some(prompt) = prompt {
-            match prompt.read_secret("Code: ").await {
-                Read::Line(typed) => code = Some(Secret::new(typed)),
-                Read::Interrupted | Read::End => {}
-            }
-        } else {
-            let english = "This command wants a code of its own. Open the prompt for it: ssh GATEWAY";
-            let german =
-                "Dieser Befehl verlangt einen eigenen Code. Öffnen Sie dafür die Eingabe: ssh GATEWAY";
-            self.gate.refuse(who, "no-prompt-for-a-code", &command.as_asked).await.map_err(Some)?;
-            told(out, out.pick(english, german), exit::REFUSED).await;
-            return Err(None);
-        }
-        match factor.confirm(who, &words, command.site(), number, code.as_ref()).await {
-            Ok(confirmation) => self.gate.open(command, who, Some(&confirmation)).await.map_err(Some),
-            Err(why) => {
-                self.gate.refuse(who, &why.to_string(), &command.as_asked).await.map_err(Some)?;
-                told(out, sentences::not_confirmed(&why, out.language), exit::REFUSED).await;
-                if why == NotConfirmed::Fraud {
-                    self.fraud(who.user(), who.key());
-                }
-                Err(None)
-            }
-        }
-    }
-
-    async fn refused(&self, refused: &Refused, out: &Out) -> u32 {
-        let code = match refused {
-            Refused::Denied { .. } | Refused::Unsettled(crate::gate::Unsettled::Nowhere(_)) => exit::REFUSED,
-            Refused::Unsettled(crate::gate::Unsettled::Several(_) | crate::gate::Unsettled::NoSuch(..)) => {
-                exit::USAGE
-            }
-            Refused::CannotJournal(_) => exit::CANNOT_JOURNAL,
-        };
-        let mut sentence = sentences::refused(refused, out.language);
-        if let (Some(contact), true) = (&self.contact, code == exit::REFUSED || code == exit::CANNOT_JOURNAL)
-        {
-            sentence.extend([out.pick(" Operator: ", " Betreiber: "), contact]);
-        }
-        told(out, sentence, code).await
     }
 
     /// Ends what a removed or expired key has opened. Called when keys change, and every half second.

@@ -405,7 +405,7 @@ async fn whoever_leaves_while_their_key_is_held_stops_the_ringing() {
     door.register(BOB, &bobs);
     door.reload().await;
     for (n, (user, key, cause)) in
-        [(JANE, "jane", "client-gone"), (BOB, "bob", "no-second-factor")].into_iter().enumerate()
+        [(JANE, "jane", "client-gone"), (BOB, "bob", "no-answer")].into_iter().enumerate()
     {
         let mut ssh = door.ssh_command(user, key).args(["127.0.0.1", "konnektor", "backup"]).spawn().unwrap();
         let (mut question, _) = provider.accept().await.unwrap();

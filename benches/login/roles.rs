@@ -41,6 +41,21 @@ pub struct Target {
     pub command: String,
     /// The prompt's text.
     pub sign: Option<String>,
+    /// Each client is a person of their own, as in life: one person has one open question at a time.
+    pub crowd: bool,
+}
+
+impl Target {
+    /// The person that client `n` is.
+    fn person(&self, n: usize) -> (Arc<Self>, Arc<PrivateKey>) {
+        let mut own = self.clone();
+        if self.crowd && n > 0 {
+            own.user = format!("firm-jane{n}.doe");
+            own.key.as_mut_os_string().push(n.to_string());
+        }
+        let key = key(&own.key);
+        (Arc::new(own), key)
+    }
 }
 
 /// What an idle session has open.
@@ -133,11 +148,10 @@ async fn log_in(target: &Target, key: &Arc<PrivateKey>) -> Result<Client> {
 }
 
 async fn load(target: Target, clients: usize, time: Duration) -> Result<Done> {
-    let (target, key) = (Arc::new(target.clone()), key(&target.key));
     let begun = Instant::now();
     let mut all = JoinSet::new();
-    for _ in 0..clients {
-        let (target, key) = (target.clone(), key.clone());
+    for n in 0..clients {
+        let (target, key) = target.person(n);
         all.spawn(async move {
             let mut took = Vec::new();
             while begun.elapsed() < time {

@@ -17,6 +17,8 @@ use tokio::process::{Child, Command};
 use super::roles::{self, Target};
 
 const JANE: &str = "firm-jane.doe";
+/// Technicians with a key.
+const CROWD: usize = 64;
 
 /// As many open files as the system lets us have, for us and what we start.
 pub fn raise_open_files() {
@@ -48,6 +50,11 @@ impl Stage {
         let key = make_key(&root.join("jane"), JANE)?;
         let public = format!("{}\n", key.public_key().to_openssh()?);
         write_new(&root.join(format!("keys/{JANE}.pub")), public.as_bytes(), 0o644)?;
+        for n in 1..CROWD {
+            let key = make_key(&root.join(format!("jane{n}")), JANE)?;
+            let line = format!("{}\n", key.public_key().to_openssh()?);
+            write_new(&root.join(format!("keys/firm-jane{n}.doe.pub")), line.as_bytes(), 0o644)?;
+        }
         write_new(&root.join("authorized_keys"), public.as_bytes(), 0o600)?;
         make_key(&root.join("sshd_host"), "sshd")?;
         Ok(Self { dir, _phone: phone })
@@ -99,6 +106,7 @@ impl Gateway {
             key: stage.path().join("jane"),
             command: "whoami".into(),
             sign: Some("pforte> ".into()),
+            crowd: true,
         }
     }
 
@@ -164,6 +172,7 @@ impl Sshd {
             key: stage.path().join("jane"),
             command: "/bin/true".into(),
             sign: None,
+            crowd: false,
         }
     }
 

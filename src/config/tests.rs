@@ -161,12 +161,12 @@ fn limits_have_bounds_and_say_them() {
         assert_eq!(Example::with_gateway(&format!("[limits]\n{good}")).problems(), [""; 0], "{good}");
     }
     for (bad, from, to) in [
-        ("kex_grace = \"0s\"", "1s", "24h"),
-        ("key_grace = \"999ms\"", "1s", "24h"),
-        ("factor_grace = \"25h\"", "1s", "24h"),
-        ("idle = \"86401s\"", "1s", "24h"),
-        ("connection_age = \"169h\"", "1s", "168h"),
-        ("keepalive = \"11m\"", "1s", "10m"),
+        ("kex_grace = \"0s\"", "100ms", "24h"),
+        ("key_grace = \"99ms\"", "100ms", "24h"),
+        ("factor_grace = \"25h\"", "100ms", "24h"),
+        ("idle = \"86401s\"", "100ms", "24h"),
+        ("connection_age = \"169h\"", "100ms", "168h"),
+        ("keepalive = \"11m\"", "100ms", "10m"),
     ] {
         let problems = Example::with_gateway(&format!("[limits]\n{bad}")).problems();
         let (key, _) = bad.split_once(' ').unwrap();

@@ -8,7 +8,8 @@ use russh::server::{ChannelOpenHandle, Msg, PublicKeyOffer, Response, Session, V
 use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, Sig, server};
 
 use super::Front;
-use super::login::{Answer, Login, Shared};
+use super::connection::Shared;
+use super::login::{Answer, Login};
 use super::session::Sessions;
 use crate::prompt::Size;
 use crate::secret::Secret;

@@ -6,41 +6,24 @@
 //! does not follow from it ends the login.
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use russh::Disconnect;
-use russh::server::{Handle, PublicKeyOffer, VerifiedPublicKey};
-use tokio::sync::watch;
+use russh::server::{PublicKeyOffer, VerifiedPublicKey};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::Front;
-use super::limits::{Offence, Place, Source};
+use super::connection::{Phase, Shared, Trail};
+use super::limits::{Offence, Source};
 use super::replies::ascii;
-use super::wire::Line;
 use crate::config::{Batch, Language};
 use crate::factor::Number;
 use crate::identity::second_factor::{Challenge, NotConfirmed, SecondFactor, Standing};
-use crate::identity::{Connection, KeyProven, Principal, Who};
-use crate::journal::{Entry, Event};
+use crate::identity::{KeyProven, Principal, Who};
 use crate::names::{Fingerprint, Username};
 use crate::secret::Secret;
 use crate::sentences;
-
-/// How far a connection has come; its grace times hang on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// The key exchange is not done.
-    Exchange,
-    /// No key is proven.
-    Key,
-    /// The second factor is open.
-    Factor,
-    /// In.
-    In,
-}
 
 /// What the client is told next.
 pub enum Answer {
@@ -66,49 +49,8 @@ enum State {
     Over,
 }
 
-/// What will be written down of a connection that never got in.
-#[derive(Default)]
-pub struct Trail {
-    user: Option<Username>,
-    claimed: Option<Vec<u8>>,
-    key: Option<Fingerprint>,
-    cause: Option<String>,
-    offence: Option<Offence>,
-    /// The key has signed; only then does it count whose it is.
-    verified: bool,
-    /// DISCONNECT is on its way.
-    over: bool,
-    written: bool,
-}
-
-/// What a connection's task and its handler both see.
-pub struct Shared {
-    /// The TCP connection.
-    pub line: Arc<Line>,
-    /// Its name and origin.
-    pub connection: Connection,
-    /// Its place.
-    pub place: Place,
-    /// How far it has come.
-    pub phase: watch::Sender<Phase>,
-    /// The way to say good-bye; set once the versions are exchanged.
-    pub handle: OnceLock<Handle>,
-    /// Who is in.
-    pub who: OnceLock<Who>,
-    /// What led to a refusal.
-    pub trail: Mutex<Trail>,
-    /// Why it was ended, if not by its client; for the journal.
-    pub ended: OnceLock<&'static str>,
-    /// Refusals after the login that have no line of their own.
-    pub unwritten: AtomicUsize,
-    /// Cancelled when the connection is to end: what runs on it runs no longer.
-    pub stop: CancellationToken,
-}
-
 /// Unsigned offers of registered keys that no signature followed: bad signatures look like this from here (R34).
 const UNFOLLOWED: usize = 3;
-/// For the last words, and for the client to hear them.
-const PARTING: Duration = Duration::from_millis(300);
 /// Every refusal takes this long.
 const REFUSAL: Duration = Duration::from_millis(50);
 /// A client is sent an empty `INFO_REQUEST` this often, and so known to live.
@@ -250,7 +192,8 @@ impl Login {
                 return alike(since).await;
             }
         };
-        self.note_proven(&proof, "no-second-factor", Offence::NotConfirmed);
+        // A client that cannot be asked (BatchMode) leaves here: no sin, only no login.
+        self.note_proven(&proof, "no-second-factor", Offence::NoTry);
         if let Some((left, reason)) = self.front.keeper.barred(self.source(), proof.key()) {
             let text = match self.front.language {
                 Language::English => format!(
@@ -287,6 +230,7 @@ impl Login {
 
     /// `batch = "hold-key"`: the signed request is answered when the phone has answered.
     async fn hold(&mut self, proof: KeyProven) -> Answer {
+        self.note_proven(&proof, "no-answer", Offence::NotConfirmed);
         let mut challenge = self.factor.begin(proof, self.number);
         let line = self.shared.line.clone();
         let settled = async {
@@ -310,7 +254,9 @@ impl Login {
         let since = Instant::now();
         match (self.take(), answers) {
             (State::KeyProven(proof), None) if proof.user().as_str() == user => {
-                // The phone begins to ring when the request is sent, not when the client has read it.
+                // The phone begins to ring when the request is sent, not when the client has read it; who goes now has
+                // rung it in vain.
+                self.note_proven(&proof, "no-answer", Offence::NotConfirmed);
                 let challenge = self.factor.begin(proof, self.number);
                 let (text, prompt) = self.opening(&challenge);
                 self.state = State::Asked(challenge);
@@ -492,55 +438,4 @@ async fn wait(challenge: Challenge, at_most: Duration) -> Standing {
 async fn alike(since: Instant) -> Answer {
     tokio::time::sleep_until(since + REFUSAL).await;
     Answer::No
-}
-
-impl Trail {
-    fn line(&self, connection: &Connection) -> Entry {
-        Entry {
-            session: Some(connection.session),
-            from: Some(connection.from),
-            user: self.user.clone(),
-            claimed: self.claimed.clone(),
-            key: self.key.clone(),
-            cause: self.cause.clone(),
-            ..Entry::new(Event::Refused)
-        }
-    }
-
-    /// The line for a connection that ends without a login, if somebody tried one and it is not written yet.
-    pub fn last_line(&mut self, connection: &Connection) -> Option<Entry> {
-        (self.cause.is_some() && !std::mem::replace(&mut self.written, true)).then(|| self.line(connection))
-    }
-
-    /// What the connection's end costs, and whose key it was.
-    pub fn offence(&self) -> Option<(Offence, Option<&Fingerprint>)> {
-        self.offence.map(|offence| (offence, self.key.as_ref().filter(|_| self.verified)))
-    }
-
-    /// Has a registered key signed here? Of such a connection the line is never left out.
-    pub fn is_verified(&self) -> bool {
-        self.verified
-    }
-}
-
-impl Shared {
-    /// The next phase; the same one again does not begin its grace time anew.
-    fn enter_phase(&self, next: Phase) {
-        self.phase.send_if_modified(|phase| std::mem::replace(phase, next) != next);
-    }
-
-    /// DISCONNECT with a reason, then, a little later, the end of the TCP connection. What runs on it ends at once.
-    pub fn goodbye(&self, reason: Disconnect, text: String) {
-        self.stop.cancel();
-        // Not the connection's place: that is free as soon as the connection has ended.
-        let (handle, line) = (self.handle.get().cloned(), self.line.clone());
-        tokio::spawn(async move {
-            if let Some(handle) = handle {
-                let said = handle.disconnect(reason, text, "en".into());
-                tokio::time::timeout(PARTING, said).await.ok();
-                tokio::time::sleep(PARTING).await;
-            }
-            line.cut();
-        });
-    }
 }

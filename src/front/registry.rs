@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use russh::Disconnect;
 
-use super::login::Shared;
+use super::connection::Shared;
 use super::replies::ascii;
 use crate::identity::Who;
 use crate::names::SessionId;

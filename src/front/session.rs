@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Front;
-use super::login::Shared;
+use super::connection::Shared;
 use super::replies::Outgoing;
 use crate::commands::{Gone, Out, Sink, Terminal, exit, words};
 use crate::config::Language;
