@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use futures::FutureExt;
 use russh::Disconnect;
 use russh::server::Handle;
 use tokio::sync::watch;
@@ -110,12 +111,18 @@ impl Shared {
         self.stop.cancel();
         // Not the connection's place: that is free as soon as the connection has ended.
         let (handle, line) = (self.handle.get().cloned(), self.line.clone());
-        tokio::spawn(async move {
+        let mut farewell = Box::pin(async move {
             if let Some(handle) = handle {
-                let said = handle.disconnect(reason, text, "en".into());
-                tokio::time::timeout(PARTING, said).await.ok();
-                tokio::time::sleep(PARTING).await;
+                handle.disconnect(reason, text, "en".into()).await.ok();
             }
+        });
+        // Queued before this returns, where there is room: so it goes out before anything more is read.
+        let queued = farewell.as_mut().now_or_never().is_some();
+        tokio::spawn(async move {
+            if !queued {
+                tokio::time::timeout(PARTING, farewell).await.ok();
+            }
+            tokio::time::sleep(PARTING).await;
             line.cut();
         });
     }
