@@ -720,3 +720,19 @@ async fn r68_packets_and_keys_of_a_wrong_shape_are_refused() {
     assert_well(&door).await;
     door.close().await;
 }
+
+/// Not a claim we like but a fact to be told by a release of russh: paramiko's `SSHClient` asks for the service again before
+/// keyboard-interactive and hangs (README). When this test fails, russh answers, and README's paragraph can go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_service_request_is_not_answered_and_the_login_goes_on_without_it() {
+    let door = Door::open(Setup::default()).await;
+    let jane = key(&door);
+    let mut raw = Raw::asking(door.port).await;
+    raw.prove_key(JANE, &jane).await;
+    raw.tx.send(Payload::of(msg::SERVICE_REQUEST).text("ssh-userauth").0).await;
+    let answer = tokio::time::timeout(Duration::from_millis(500), raw.rx.next()).await;
+    assert!(answer.is_err(), "russh answers now: {answer:?}");
+    raw.begin_factor(JANE).await;
+    assert_eq!(raw.rounds().await.unwrap(), [msg::USERAUTH_SUCCESS]);
+    door.close().await;
+}
