@@ -101,3 +101,28 @@ impl Changes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_swapped_by_rename_or_link_looks_otherwise_and_an_untouched_one_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for folder in ["keys", "keys.new", "policy.one", "policy.two"] {
+            std::fs::create_dir(at(folder)).unwrap();
+        }
+        std::fs::write(at("keys/firm-jane.doe.pub"), "x").unwrap();
+        std::os::unix::fs::symlink(at("policy.one"), at("policy")).unwrap();
+        let before = Look::at(dir.path());
+        assert_eq!(Look::at(dir.path()), before);
+        std::fs::rename(at("keys"), at("keys.old")).unwrap();
+        std::fs::rename(at("keys.new"), at("keys")).unwrap();
+        let swapped = Look::at(dir.path());
+        assert_ne!(swapped, before);
+        std::fs::remove_file(at("policy")).unwrap();
+        std::os::unix::fs::symlink(at("policy.two"), at("policy")).unwrap();
+        assert_ne!(Look::at(dir.path()), swapped);
+    }
+}
