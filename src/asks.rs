@@ -1,7 +1,7 @@
-//! What can be asked for, as data: commands now, hops and relays beside them.
+//! What can be asked for, as data: commands, hops, relays, and what is done in a relayed session.
 //! Absent on purpose: how it was written (that is `commands`), and whether it may (that is `policy`).
 
-use crate::names::{BackupName, KonnektorId, KonnektorName, ServiceName, SiteName};
+use crate::names::{BackupName, HostName, HostPort, KonnektorId, KonnektorName, ServiceName, SiteName};
 
 /// A family of asks, as `may = […]` in rules.toml names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,11 +28,15 @@ pub enum Family {
     HopPortal,
     /// `hop backup`
     HopBackup,
+    /// `forward portal`
+    ForwardPortal,
+    /// `forward backup`
+    ForwardBackup,
 }
 
 impl Family {
     /// All that a rule can name.
-    pub const NAMED: [Family; 10] = [
+    pub const NAMED: [Family; 12] = [
         Family::KonnektorList,
         Family::KonnektorStatus,
         Family::KonnektorBackup,
@@ -43,11 +47,39 @@ impl Family {
         Family::KonnektorPerform,
         Family::HopPortal,
         Family::HopBackup,
+        Family::ForwardPortal,
+        Family::ForwardBackup,
     ];
 
     /// What this gateway can do; the rest can stand in rules, and nothing comes of it yet.
-    pub const BUILT: [Family; 4] =
-        [Family::KonnektorList, Family::KonnektorBackup, Family::KonnektorBackups, Family::KonnektorShow];
+    pub const BUILT: [Family; 8] = [
+        Family::KonnektorList,
+        Family::KonnektorBackup,
+        Family::KonnektorBackups,
+        Family::KonnektorShow,
+        Family::HopPortal,
+        Family::HopBackup,
+        Family::ForwardPortal,
+        Family::ForwardBackup,
+    ];
+
+    /// `hop HOST`; there are two hosts a site that rules can name.
+    pub fn hop(host: &HostName) -> Option<Self> {
+        match host.as_str() {
+            "portal" => Some(Family::HopPortal),
+            "backup" => Some(Family::HopBackup),
+            _ => None,
+        }
+    }
+
+    /// `forward HOST`
+    pub fn forward(host: &HostName) -> Option<Self> {
+        match host.as_str() {
+            "portal" => Some(Family::ForwardPortal),
+            "backup" => Some(Family::ForwardBackup),
+            _ => None,
+        }
+    }
 
     /// As rules.toml and people write it.
     pub fn as_str(self) -> &'static str {
@@ -63,6 +95,8 @@ impl Family {
             Family::KonnektorPerform => "konnektor perform",
             Family::HopPortal => "hop portal",
             Family::HopBackup => "hop backup",
+            Family::ForwardPortal => "forward portal",
+            Family::ForwardBackup => "forward backup",
         }
     }
 }
@@ -77,6 +111,11 @@ pub trait Ask: Send + Sync + 'static {
     fn target(&self) -> Option<String>;
     /// How it was asked for, byte by byte, for the journal.
     fn as_asked(&self) -> &[u8];
+    /// What the person's phone is asked about, where a rule wants that: the ask itself, but for what is a part of something
+    /// larger that was confirmed.
+    fn confirmed_as(&self) -> &[u8] {
+        self.as_asked()
+    }
 }
 
 /// Which box is meant: as `-i SITE[/KONNEKTOR]` says, or the only one that is permitted.
@@ -248,5 +287,114 @@ impl Ask for Command {
 
     fn as_asked(&self) -> &[u8] {
         &self.as_asked
+    }
+}
+
+/// A host of a site that somebody wants to reach, and how they asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The customer.
+    pub site: SiteName,
+    /// Its host.
+    pub host: HostName,
+    /// `hop HOST`
+    pub family: Family,
+    /// `direct-tcpip backup.praxis-mueller.example:22`, byte by byte.
+    pub as_asked: Box<[u8]>,
+}
+
+impl Place {
+    /// `hop backup -i praxis-mueller`: for phones and sentences, however it was asked for.
+    pub fn words(&self) -> String {
+        format!("{} -i {}", self.family.as_str(), self.site)
+    }
+}
+
+/// A sealed way through to a host: bytes, both ways.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop(pub Place, Box<[u8]>);
+
+/// A recorded session at a host, as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay(pub Place, Box<[u8]>);
+
+macro_rules! place_ask {
+    ($name:ident) => {
+        impl $name {
+            /// To this place.
+            pub fn to(place: Place) -> Self {
+                let words = place.words().into_bytes().into();
+                Self(place, words)
+            }
+        }
+
+        impl Ask for $name {
+            fn family(&self) -> Family {
+                self.0.family
+            }
+            fn site(&self) -> Option<&SiteName> {
+                Some(&self.0.site)
+            }
+            fn target(&self) -> Option<String> {
+                Some(format!("host/{}", self.0.host))
+            }
+            fn as_asked(&self) -> &[u8] {
+                &self.0.as_asked
+            }
+            fn confirmed_as(&self) -> &[u8] {
+                &self.1
+            }
+        }
+    };
+}
+place_ask!(Hop);
+place_ask!(Relay);
+
+/// What kind of thing is done in a relayed session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// A shell.
+    Shell,
+    /// One command; `as_asked` has it.
+    Exec,
+    /// A subsystem, `sftp`; `as_asked` has its name.
+    Subsystem,
+    /// A way on from the host to an address that its site's file lists.
+    Forward(HostPort),
+}
+
+/// One thing that is done in a relayed session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Act {
+    /// Within which session.
+    pub relay: Relay,
+    /// What kind.
+    pub deed: Deed,
+    /// `uname -a`; for a shell nothing.
+    pub as_asked: Box<[u8]>,
+}
+
+impl Ask for Act {
+    fn family(&self) -> Family {
+        match self.deed {
+            Deed::Shell | Deed::Exec | Deed::Subsystem => self.relay.family(),
+            Deed::Forward(_) => Family::forward(&self.relay.0.host).unwrap_or(self.relay.family()),
+        }
+    }
+    fn site(&self) -> Option<&SiteName> {
+        self.relay.site()
+    }
+    fn target(&self) -> Option<String> {
+        let host = self.relay.target()?;
+        match &self.deed {
+            Deed::Forward(to) => Some(format!("{host} {to}")),
+            Deed::Shell | Deed::Exec | Deed::Subsystem => Some(host),
+        }
+    }
+    fn as_asked(&self) -> &[u8] {
+        &self.as_asked
+    }
+    fn confirmed_as(&self) -> &[u8] {
+        self.relay.confirmed_as()
     }
 }

@@ -17,7 +17,7 @@ pub use gateway::{
 pub use network::Network;
 pub use problems::{Place, Problem, Problems, near_miss, nearest};
 pub use reader::{At, Document, Table};
-pub use site::{Host, Inner, KonnektorBox, Product, Site, Via};
+pub use site::{Host, HostProof, Inner, KonnektorBox, Product, Site, Via};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -4,6 +4,7 @@
 mod algorithms;
 mod connection;
 mod handler;
+mod hop;
 mod limits;
 mod login;
 mod proxy;
@@ -11,7 +12,6 @@ mod registry;
 mod replies;
 mod serve;
 mod session;
-mod wire;
 
 pub use algorithms::configuration;
 pub use limits::{Doorkeeper, Penalty};
@@ -36,7 +36,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::commands::{Out, Works, exit};
 use crate::config::{Language, Person};
+use crate::flow::{Ledger, Role, Windows, Wire};
 use crate::gate::Gate;
+use crate::hops::Hosts;
 use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::{NotConfirmed, SecondFactor};
 use crate::identity::{Connection, Who};
@@ -50,7 +52,6 @@ use connection::{Phase, Shared};
 use handler::Handler;
 use limits::{Offence, Source};
 use replies::ascii;
-use wire::Wire;
 
 /// What the door needs; built in `main`.
 pub struct Front {
@@ -64,6 +65,8 @@ pub struct Front {
     pub gate: Arc<Gate>,
     /// What the commands work with.
     pub works: Arc<Works>,
+    /// The hosts that can be hopped to.
+    pub hosts: Hosts,
     /// The journal.
     pub journal: Journal,
     /// Places and penalties.
@@ -218,7 +221,8 @@ impl Front {
         let now = self.clock.now();
         let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
         let connection = Connection { session: SessionId::new(millis, self.random.draw()), from };
-        let (wire, line) = Wire::new(stream);
+        let ledger = Arc::new(Ledger::default());
+        let (wire, line) = Wire::new(stream, Role::Server, ledger.clone());
         let (phase, phases) = watch::channel(Phase::Exchange);
         let shared = Arc::new(Shared {
             line,
@@ -231,6 +235,8 @@ impl Front {
             ended: OnceLock::new(),
             unwritten: 0.into(),
             stop: CancellationToken::new(),
+            ledger,
+            windows: Windows::default(),
         });
         let handler = Handler::new(self.clone(), shared.clone());
         let ran = tokio::select! {

@@ -27,6 +27,7 @@ use crate::factor::totp::{StorageError, Totp, UsedSteps};
 use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
 use crate::front::{Doorkeeper, Front, Registry, Strangers, configuration};
 use crate::gate::{Gate, Rules};
+use crate::hops::Hosts;
 use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::SecondFactor;
 use crate::journal::{Entry, Event, Journal, Options};
@@ -140,12 +141,14 @@ impl House {
             Konnektors { known: ArcSwap::from_pointee(known), vault, pins, profile: Profile::kocobox()? };
         let works = Arc::new(Works { gate: gate.clone(), konnektors, clock: clock.clone() });
         let stop = CancellationToken::new();
+        let (contact, proxies) = (gateway.contact.clone(), gateway.proxies.clone());
         let front = Arc::new(Front {
             keys: ArcSwap::from_pointee(keys),
             people: ArcSwap::from_pointee(people),
             factor: ArcSwap::from_pointee(factor),
             gate,
             works,
+            hosts: Hosts::of(config),
             journal: journal.clone(),
             keeper,
             registry: Registry::default(),
@@ -156,8 +159,8 @@ impl House {
             strangers: Strangers::default(),
             panics: 0.into(),
             stop: stop.clone(),
-            contact: gateway.contact.clone(),
-            proxies: gateway.proxies.clone(),
+            contact,
+            proxies,
         });
         let ssh = configuration(host_key);
         let doors =
@@ -213,7 +216,8 @@ impl House {
         match changed {
             Ok((rules, known, keys, config)) => {
                 self.front.keys.store(Arc::new(keys));
-                self.front.people.store(Arc::new(config.gateway.users));
+                self.front.people.store(Arc::new(config.gateway.users.clone()));
+                self.front.hosts.change(config);
                 self.front.works.konnektors.known.store(Arc::new(known));
                 self.front.gate.change(rules);
                 self.front.recheck();

@@ -129,7 +129,7 @@ pub fn decide<A: Ask>(
     now: Timestamp,
     confirmation: Option<&Confirmation>,
 ) -> Result<Permit<A>, (A, Denied)> {
-    let words = String::from_utf8_lossy(ask.as_asked()).into_owned();
+    let words = String::from_utf8_lossy(ask.confirmed_as()).into_owned();
     match policy.rule_for(who, ask.family(), ask.site(), grants, now) {
         Ok(rule)
             if rule.confirm

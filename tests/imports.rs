@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("secret", &[]),
     ("prompt", &[]),
+    ("flow", &[]),
     ("asks", &["names"]),
     ("config", &["names", "secret"]),
     ("state", &["names", "clock"]),
@@ -27,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "commands",
         &["names", "clock", "prompt", "asks", "config", "gate", "journal", "konnektor", "vault", "sentences"],
     ),
+    ("hops", &["names", "asks", "config", "flow", "journal"]),
     (
         "front",
         &[
@@ -42,6 +44,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "journal",
             "gate",
             "commands",
+            "hops",
+            "flow",
             "sentences",
             "state",
             "prompt",

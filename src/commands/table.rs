@@ -326,7 +326,8 @@ mod tests {
 
     #[test]
     fn every_family_that_is_built_has_a_row_and_no_other_has() {
-        for family in Family::NAMED {
+        // Hops and forwards are channels of SSH, not commands.
+        for family in Family::NAMED.into_iter().filter(|family| family.as_str().starts_with("konnektor")) {
             let row = TABLE.iter().any(|row| row.words.join(" ") == family.as_str());
             assert_eq!(row, Family::BUILT.contains(&family), "{}", family.as_str());
             assert_eq!(row, not_yet(family.as_str()).is_none(), "{}", family.as_str());

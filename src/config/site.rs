@@ -49,10 +49,22 @@ pub struct Host {
     pub host_key: Option<ssh_key::PublicKey>,
     /// The account there.
     pub login: Option<String>,
-    /// Its password, where the gateway's key is not used.
-    pub password: Option<Secret>,
+    /// How the gateway proves itself there.
+    pub proof: HostProof,
     /// Recorded unless the file says `sealed`.
     pub inner: Inner,
+    /// Where `ssh -L` may lead from there.
+    pub forwards: Vec<HostPort>,
+}
+
+/// How the gateway logs in at a recorded host.
+pub enum HostProof {
+    /// With its own key.
+    Key,
+    /// With the account's password.
+    Password(Secret),
+    /// With a certificate for the technician, made for this login (`TrustedUserCAKeys` there).
+    Certificate,
 }
 
 /// A Konnektor at the customer's.
@@ -183,9 +195,26 @@ fn host(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> O
     let host_key = table.parsed::<ssh_key::PublicKey>("host_key", problems).map(|k| k.value);
     let login = table.parsed::<String>("login", problems).map(|l| l.value);
     let password = folder.secret(&mut table, "password", problems);
+    let certificate = table.one_of("proof", &[("key", false), ("certificate", true)], problems);
     let inner = table.one_of("inner", &[("recorded", Inner::Recorded), ("sealed", Inner::Sealed)], problems);
+    let forwards = table.list::<HostPort>("forwards", problems).unwrap_or_default();
+    if certificate.is_some() && password.is_some() {
+        problems.add(table.place(), "either proof or password: the gateway logs in in one way");
+    }
     table.finish(problems);
-    Some(Host { address: address?.value, host_key, login, password, inner: inner.unwrap_or(Inner::Recorded) })
+    let proof = match (password, certificate) {
+        (Some(password), _) => HostProof::Password(password),
+        (None, Some(true)) => HostProof::Certificate,
+        (None, Some(false) | None) => HostProof::Key,
+    };
+    Some(Host {
+        address: address?.value,
+        host_key,
+        login,
+        proof,
+        inner: inner.unwrap_or(Inner::Recorded),
+        forwards: forwards.into_iter().map(|f| f.value).collect(),
+    })
 }
 
 fn konnektor(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> Option<KonnektorBox> {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{Offence, Place};
-use super::wire::Line;
+use crate::flow::{Ledger, Line, Windows};
 use crate::identity::{Connection, Who};
 use crate::journal::{Entry, Event};
 use crate::names::{Fingerprint, Username};
@@ -67,6 +67,10 @@ pub struct Shared {
     pub unwritten: AtomicUsize,
     /// Cancelled when the connection is to end: what runs on it runs no longer.
     pub stop: CancellationToken,
+    /// What its channels have received and not passed on.
+    pub ledger: Arc<Ledger>,
+    /// Their receive windows.
+    pub windows: Windows,
 }
 
 /// For the last words, and for the client to hear them.

@@ -9,6 +9,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, 
 
 use super::Front;
 use super::connection::Shared;
+use super::hop::Hops;
 use super::login::{Answer, Login};
 use super::session::Sessions;
 use crate::prompt::Size;
@@ -18,6 +19,8 @@ use crate::secret::Secret;
 pub struct Handler {
     login: Login,
     sessions: Sessions,
+    hops: Hops,
+    shared: Arc<Shared>,
 }
 
 /// russh's errors, and nothing else: they end the connection and are for the log.
@@ -28,7 +31,12 @@ pub struct Broken(#[from] pub russh::Error);
 impl Handler {
     /// For a connection that was just accepted.
     pub fn new(front: Arc<Front>, shared: Arc<Shared>) -> Self {
-        Self { login: Login::new(front.clone(), shared.clone()), sessions: Sessions::new(front, shared) }
+        Self {
+            login: Login::new(front.clone(), shared.clone()),
+            sessions: Sessions::new(front.clone(), shared.clone()),
+            hops: Hops::new(front, shared.clone()),
+            shared,
+        }
     }
 }
 
@@ -152,7 +160,7 @@ impl server::Handler for Handler {
 
     async fn channel_open_direct_tcpip(
         &mut self,
-        _channel: Channel<Msg>,
+        channel: Channel<Msg>,
         host_to_connect: &str,
         port_to_connect: u32,
         _originator_address: &str,
@@ -160,7 +168,11 @@ impl server::Handler for Handler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Broken> {
-        self.refuse_channel(reply, &format!("direct-tcpip {host_to_connect}:{port_to_connect}")).await
+        match self.login.who().cloned() {
+            Some(who) => self.hops.open(channel, who, host_to_connect, port_to_connect, reply),
+            None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
+        }
+        Ok(())
     }
 
     async fn channel_open_forwarded_tcpip(
@@ -279,6 +291,10 @@ impl server::Handler for Handler {
             self.sessions.interrupt(channel);
         }
         Ok(())
+    }
+
+    fn adjust_window(&mut self, channel: ChannelId, current: u32) -> u32 {
+        self.shared.windows.next(&channel, current)
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), Broken> {

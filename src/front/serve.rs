@@ -1,8 +1,6 @@
 //! One line that somebody asked for, from its bytes to its exit code: the same for exec and for the prompt.
 //! Absent on purpose: SSH's packets, and deciding.
 
-use std::time::Duration;
-
 use super::{Front, told};
 use crate::asks::{Ask, Command};
 use crate::commands::{self, Out, exit};
@@ -50,17 +48,7 @@ impl Front {
                 Err(_) => self.cannot_journal(out).await,
             },
             // What permitted it is gone: it ends within a second, and its last line is written by what is dropped here.
-            refused = self.withdrawn(&command, who) => self.refused(&refused, out).await,
-        }
-    }
-
-    /// Returns once the policy would not permit this any more.
-    async fn withdrawn(&self, command: &Command, who: &Who) -> Refused {
-        loop {
-            tokio::time::sleep(Duration::from_millis(400)).await;
-            if let Some(refused) = self.gate.withdrawn(command, who).await {
-                return refused;
-            }
+            refused = self.withdrawn_from(&command, who) => self.refused(&refused, out).await,
         }
     }
 

@@ -1,0 +1,81 @@
+//! A channel as the transport of another SSH session.
+//! Absent on purpose: a task of its own. The inner session's task takes what comes, also while it writes.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Buf;
+use russh::{ChannelId, ChannelMsg, ChannelWriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Inbox, Overfull, Piece};
+
+/// A channel's data, both ways.
+pub struct Tunnel {
+    inbox: Inbox,
+    out: Pin<Box<dyn AsyncWrite + Send>>,
+    ended: bool,
+}
+
+impl Tunnel {
+    /// Over a channel that is open already.
+    pub fn new<S>(inbox: Inbox, out: &ChannelWriteHalf<S>) -> Self
+    where
+        S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static,
+    {
+        Self { inbox, out: Box::pin(out.make_writer()), ended: false }
+    }
+}
+
+impl AsyncRead for Tunnel {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.inbox.poll_take(cx);
+        while !self.ended {
+            match self.inbox.pop() {
+                Some(Piece::Data(mut data)) => {
+                    let part = data.len().min(buf.remaining());
+                    buf.put_slice(data.get(..part).unwrap_or_default());
+                    data.advance(part);
+                    if data.has_remaining() {
+                        self.inbox.put_back(data);
+                    }
+                    if part > 0 {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Some(Piece::Other(ChannelMsg::Eof | ChannelMsg::Close)) => self.ended = true,
+                // There is no second stream in a direct-tcpip channel, and no request that means anything to it.
+                Some(Piece::Extended(..) | Piece::Other(_)) => {}
+                None if self.inbox.is_closed() => self.ended = true,
+                None => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tunnel {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        // The outer session must not stand still while this waits for its window.
+        self.inbox.poll_take(cx);
+        if self.inbox.is_overfull() {
+            return Poll::Ready(Err(io::Error::other(Overfull)));
+        }
+        self.out.as_mut().poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inbox.poll_take(cx);
+        self.out.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inbox.poll_take(cx);
+        self.out.as_mut().poll_shutdown(cx)
+    }
+}

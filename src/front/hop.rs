@@ -1,0 +1,194 @@
+//! The direct-tcpip channels of one connection (RFC 4254 §7.2): each becomes a hop to a site's host, or a refusal.
+//! Absent on purpose: deciding, and dialling what a client named.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use russh::server::{ChannelOpenHandle, Msg};
+use russh::{Channel, ChannelOpenFailure, ChannelWriteHalf};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::Front;
+use super::connection::Shared;
+use crate::asks::{Ask, Hop};
+use crate::config::{Inner, Language};
+use crate::flow::{Backlog, Inbox};
+use crate::gate::Refused;
+use crate::hops::{Pipe, Sealed, Target, dial};
+use crate::identity::Who;
+use crate::sentences;
+
+/// Hops of one connection at once.
+const AT_ONCE: usize = 256;
+/// Hops of one connection in its life: russh keeps 3.3 KiB of each that we close first.
+const OPENED: usize = 16_384;
+
+/// All hops of a connection. Dropped with it, and all of them end.
+pub struct Hops {
+    front: Arc<Front>,
+    shared: Arc<Shared>,
+    open: Arc<AtomicUsize>,
+    opened: usize,
+    gone: CancellationToken,
+    _end: DropGuard,
+}
+
+/// One of [`AT_ONCE`].
+struct Turn(Arc<AtomicUsize>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Hops {
+    /// None yet.
+    pub fn new(front: Arc<Front>, shared: Arc<Shared>) -> Self {
+        let gone = CancellationToken::new();
+        Self { front, shared, open: Arc::default(), opened: 0, _end: gone.clone().drop_guard(), gone }
+    }
+
+    /// A client wants to go on to `name:port`. Answers `reply` when it is decided, not before; waits for nothing.
+    pub fn open(&mut self, channel: Channel<Msg>, who: Who, name: &str, port: u32, reply: ChannelOpenHandle) {
+        self.opened += 1;
+        let turn = Turn(self.open.clone());
+        let too_many = self.open.fetch_add(1, Ordering::SeqCst) >= AT_ONCE || self.opened > OPENED;
+        let backlog = Backlog::new(&self.shared.ledger);
+        self.shared.windows.watch(channel.id(), &backlog);
+        let (read, out) = channel.split();
+        let hop = Opening {
+            front: self.front.clone(),
+            shared: self.shared.clone(),
+            who,
+            inbox: Inbox::new(read, backlog),
+            out,
+            gone: self.gone.clone(),
+            as_asked: format!("direct-tcpip {name}:{port}").into_bytes(),
+        };
+        let target = self.front.hosts.find(name, port);
+        // Not one of the connection's own tasks: its last line is written, though its client is gone.
+        tokio::spawn(async move {
+            if too_many {
+                hop.refuse(reply, "too-many-hops", ChannelOpenFailure::ResourceShortage).await;
+            } else if let Some(target) = target {
+                hop.to(target, reply).await;
+            } else {
+                let no = hop.front.no_such_host();
+                hop.refuse(reply, "no-such-host", no).await;
+            }
+            drop(turn);
+        });
+    }
+}
+
+struct Opening {
+    front: Arc<Front>,
+    shared: Arc<Shared>,
+    who: Who,
+    inbox: Inbox,
+    out: ChannelWriteHalf<Msg>,
+    gone: CancellationToken,
+    as_asked: Vec<u8>,
+}
+
+impl Opening {
+    async fn refuse(&self, reply: ChannelOpenHandle, cause: &str, reason: ChannelOpenFailure) {
+        if self.front.gate.refuse(&self.who, cause, &self.as_asked).await.is_err() {
+            return reply.reject(self.front.cannot_journal_hop()).await;
+        }
+        reply.reject(reason).await;
+    }
+
+    async fn to(self, target: Target, reply: ChannelOpenHandle) {
+        match target.host().map(|host| host.inner) {
+            Some(Inner::Sealed) => self.sealed(&target, reply).await,
+            Some(Inner::Recorded) | None => {
+                let no = self.front.no_such_host();
+                self.refuse(reply, "not-built", no).await;
+            }
+        }
+    }
+
+    async fn sealed(self, target: &Target, reply: ChannelOpenHandle) {
+        let ask = Hop::to(target.place(&self.as_asked));
+        let started = match self.front.gate.open(ask.clone(), &self.who, None).await {
+            Ok(started) => started,
+            Err(refused) => return reply.reject(self.front.refused_hop(&refused)).await,
+        };
+        let Some(host) = target.host() else { return };
+        let stream = match dial(&started, &host.address).await {
+            Ok(stream) => stream,
+            Err(away) => {
+                let outcome = crate::journal::started::Outcome {
+                    exit: crate::commands::exit::AWAY,
+                    cause: Some(away.to_string()),
+                    ..Default::default()
+                };
+                started.finish(outcome).await.ok();
+                return reply.reject(self.front.away(target, &away.to_string())).await;
+            }
+        };
+        reply.accept().await;
+        let idle = self.front.keeper.limits().idle;
+        let withdrawn = self.front.withdrawn_from(&ask, &self.who);
+        let pipe = Pipe { inbox: self.inbox, out: self.out, host: stream, idle, gone: self.gone };
+        let withdrawn = async {
+            withdrawn.await;
+        };
+        match pipe.run(started, withdrawn).await {
+            Ok(Sealed::Closed | Sealed::ClientClosed) => {}
+            Ok(ended) => tracing::info!(user = %self.who.user(), %ended, "a hop ended"),
+            Err(e) => tracing::error!("the end of a hop could not be journalled: {e}"),
+        }
+        drop(self.shared);
+    }
+}
+
+/// RFC 4254 §5.1: the code of "administratively prohibited", with a sentence that every client shows.
+fn prohibited(sentence: &str) -> ChannelOpenFailure {
+    ChannelOpenFailure::Other { code: 1, reason: super::replies::ascii(sentence) }
+}
+
+impl Front {
+    /// The same words for a host that does not exist and for one that is not open to the person.
+    fn no_such_host(&self) -> ChannelOpenFailure {
+        prohibited(match self.language {
+            Language::English => "No host of that name is open to you. What is: ssh GATEWAY sites",
+            Language::German => "Kein Host dieses Namens steht Ihnen offen. Was offen ist: ssh GATEWAY sites",
+        })
+    }
+
+    fn cannot_journal_hop(&self) -> ChannelOpenFailure {
+        prohibited(sentences::cannot_journal(self.language))
+    }
+
+    fn refused_hop(&self, refused: &Refused) -> ChannelOpenFailure {
+        match refused {
+            Refused::CannotJournal(_) => self.cannot_journal_hop(),
+            Refused::Denied { why: crate::policy::Denied::NoRule, .. } => self.no_such_host(),
+            Refused::Denied { .. } | Refused::Unsettled(_) => {
+                prohibited(&sentences::refused(refused, self.language))
+            }
+        }
+    }
+
+    fn away(&self, target: &Target, cause: &str) -> ChannelOpenFailure {
+        let reason = match self.language {
+            Language::English => format!("{} does not answer ({cause})", target.domain()),
+            Language::German => format!("{} antwortet nicht ({cause})", target.domain()),
+        };
+        ChannelOpenFailure::Other { code: 2, reason: super::replies::ascii(&reason) }
+    }
+
+    /// Returns once the policy would not permit this any more; that is in the journal then.
+    pub(super) async fn withdrawn_from<A: Ask>(&self, ask: &A, who: &Who) -> Refused {
+        loop {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            if let Some(refused) = self.gate.withdrawn(ask, who).await {
+                return refused;
+            }
+        }
+    }
+}
