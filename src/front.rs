@@ -13,7 +13,7 @@ mod replies;
 mod serve;
 mod session;
 
-pub use algorithms::configuration;
+pub use algorithms::{configuration, inner_configuration};
 pub use limits::{Doorkeeper, Penalty};
 pub use registry::Registry;
 
@@ -46,27 +46,32 @@ use crate::journal::started::of;
 use crate::journal::{Entry, Event, Journal};
 use crate::names::{Fingerprint, SessionId, Username};
 use crate::random::Random;
+use crate::relay::Relays;
 use crate::sentences;
+use crate::sentences::ascii;
 use crate::state::State;
 use connection::{Phase, Shared};
 use handler::Handler;
 use limits::{Offence, Source};
-use replies::ascii;
 
 /// What the door needs; built in `main`.
 pub struct Front {
     /// Registered keys.
-    pub keys: ArcSwap<KeyBook>,
+    pub keys: Arc<ArcSwap<KeyBook>>,
     /// What differs for one person.
     pub people: ArcSwap<BTreeMap<Username, Person>>,
     /// The second factor.
-    pub factor: ArcSwap<SecondFactor>,
+    pub factor: Arc<ArcSwap<SecondFactor>>,
     /// The inner door.
     pub gate: Arc<Gate>,
     /// What the commands work with.
     pub works: Arc<Works>,
     /// The hosts that can be hopped to.
     pub hosts: Hosts,
+    /// Recorded sessions at them.
+    pub relays: Arc<Relays>,
+    /// How the inner sessions' server presents itself.
+    pub inner: Arc<server::Config>,
     /// The journal.
     pub journal: Journal,
     /// Places and penalties.

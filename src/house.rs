@@ -25,7 +25,7 @@ use crate::factor::Provider;
 use crate::factor::exec::{Exec, ExecConfig};
 use crate::factor::totp::{StorageError, Totp, UsedSteps};
 use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
-use crate::front::{Doorkeeper, Front, Registry, Strangers, configuration};
+use crate::front::{Doorkeeper, Front, Registry, Strangers, configuration, inner_configuration};
 use crate::gate::{Gate, Rules};
 use crate::hops::Hosts;
 use crate::identity::keys::KeyBook;
@@ -35,6 +35,7 @@ use crate::konnektor::{self, Profile, Spec, Timeouts};
 use crate::names::{KonnektorId, KonnektorName, SiteName, Username};
 use crate::policy::{self, Policy};
 use crate::random::Random;
+use crate::relay::{self, Relays};
 use crate::state::State;
 use crate::vault::{self, Vault};
 
@@ -142,13 +143,32 @@ impl House {
         let works = Arc::new(Works { gate: gate.clone(), konnektors, clock: clock.clone() });
         let stop = CancellationToken::new();
         let (contact, proxies) = (gateway.contact.clone(), gateway.proxies.clone());
+        let keys = Arc::new(ArcSwap::from_pointee(keys));
+        let factor = Arc::new(ArcSwap::from_pointee(factor));
+        let login = relay::Login {
+            key: Arc::new(own_key(&dir.join(&storage.target_key))?),
+            authority: Arc::new(NoAuthority),
+            host_keys: Arc::new(pins::LearnedHostKeys::new(state.clone(), journal.clone())),
+        };
+        let relays = Relays {
+            gate: gate.clone(),
+            journal: journal.clone(),
+            keys: keys.clone(),
+            factor: factor.clone(),
+            clock: clock.clone(),
+            login,
+            language,
+            idle: gateway.limits.idle,
+        };
         let front = Arc::new(Front {
-            keys: ArcSwap::from_pointee(keys),
+            keys: keys.clone(),
             people: ArcSwap::from_pointee(people),
-            factor: ArcSwap::from_pointee(factor),
-            gate,
+            factor: factor.clone(),
+            gate: gate.clone(),
             works,
             hosts: Hosts::of(config),
+            relays: Arc::new(relays),
+            inner: inner_configuration(host_key.clone()),
             journal: journal.clone(),
             keeper,
             registry: Registry::default(),
@@ -323,6 +343,23 @@ pub fn private_key(path: &Path, what: &str) -> anyhow::Result<PrivateKey> {
         Ok(key)
     };
     read().with_context(|| format!("{what} {}", path.display()))
+}
+
+struct NoAuthority;
+
+impl relay::Certifies for NoAuthority {
+    fn certify(&self, _who: &crate::identity::Who) -> Result<(PrivateKey, ssh_key::Certificate), String> {
+        Err("no certificate authority".into())
+    }
+}
+
+/// The key with which the gateway logs in at hosts; made at the first start of a gateway that has none.
+fn own_key(path: &Path) -> anyhow::Result<PrivateKey> {
+    if !path.exists() {
+        crate::init::make_key(path, "pforte at its targets")?;
+        tracing::info!("made {}: its .pub goes into the authorized_keys of hosts", path.display());
+    }
+    private_key(path, "the key for targets")
 }
 
 type Boxes = BTreeMap<KonnektorId, Known>;

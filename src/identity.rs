@@ -98,6 +98,17 @@ impl Principal {
 /// Shared by all that runs on one connection.
 pub type Who = Arc<Principal>;
 
+/// The person who is in on the outer connection has signed an inner session's identifier too, with the very same key.
+/// Made by [`keys::KeyBook::prove_same`] alone.
+pub struct SamePerson(Who);
+
+impl SamePerson {
+    /// The person.
+    pub fn who(&self) -> &Who {
+        &self.0
+    }
+}
+
 /// A site's machine: it can open its link and nothing else. Made by [`keys::KeyBook::prove_machine`] alone.
 pub struct Machine {
     site: SiteName,

@@ -86,6 +86,7 @@ pub mod names;
 pub mod policy;
 pub mod prompt;
 pub mod random;
+pub mod relay;
 pub mod secret;
 pub mod sentences;
 pub mod state;

@@ -191,3 +191,24 @@ fn unsettled(unsettled: &Unsettled, language: Language) -> String {
         }
     }
 }
+
+/// A text for DISCONNECT and keyboard-interactive: OpenSSH shows other letters as octal, dbclient drops them.
+pub fn ascii(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            'ä' => plain.push_str("ae"),
+            'ö' => plain.push_str("oe"),
+            'ü' => plain.push_str("ue"),
+            'Ä' => plain.push_str("Ae"),
+            'Ö' => plain.push_str("Oe"),
+            'Ü' => plain.push_str("Ue"),
+            'ß' => plain.push_str("ss"),
+            '„' | '“' | '”' => plain.push('"'),
+            '–' => plain.push('-'),
+            c if c.is_ascii() && (!c.is_ascii_control() || c == '\n') => plain.push(c),
+            _ => plain.push('?'),
+        }
+    }
+    plain
+}

@@ -30,6 +30,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("hops", &["names", "asks", "config", "flow", "journal"]),
     (
+        "relay",
+        &[
+            "names",
+            "clock",
+            "secret",
+            "asks",
+            "config",
+            "factor",
+            "identity",
+            "journal",
+            "gate",
+            "sentences",
+            "commands",
+            "flow",
+            "hops",
+        ],
+    ),
+    (
         "front",
         &[
             "names",
@@ -45,6 +63,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "gate",
             "commands",
             "hops",
+            "relay",
             "flow",
             "sentences",
             "state",

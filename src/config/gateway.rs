@@ -42,6 +42,8 @@ pub struct Storage {
     pub host_key: PathBuf,
     /// The journal's own key, Ed25519.
     pub journal_key: PathBuf,
+    /// The key with which the gateway logs in at hosts, Ed25519.
+    pub target_key: PathBuf,
     /// The age identity that opens the vault.
     pub vault_identity: PathBuf,
 }
@@ -224,6 +226,7 @@ fn storage(table: Option<Table<'_, '_>>, problems: &mut Problems) -> Storage {
         journal: "state/journal".into(),
         host_key: "state/host_ed25519".into(),
         journal_key: "state/journal_ed25519".into(),
+        target_key: "state/target_ed25519".into(),
         vault_identity: "state/vault.agekey".into(),
     };
     let Some(mut table) = table else { return found };
@@ -244,6 +247,7 @@ fn storage(table: Option<Table<'_, '_>>, problems: &mut Problems) -> Storage {
     };
     path("host_key", &mut found.host_key);
     path("journal_key", &mut found.journal_key);
+    path("target_key", &mut found.target_key);
     path("vault_identity", &mut found.vault_identity);
     table.finish(problems);
     found

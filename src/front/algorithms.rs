@@ -8,6 +8,19 @@ use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, m
 
 /// The configuration for every connection. `key` is the host key, Ed25519.
 pub fn configuration(key: PrivateKey) -> Arc<server::Config> {
+    Arc::new(settings(key))
+}
+
+/// The same for inner sessions: they live and die with their outer connection, which is watched.
+pub fn inner_configuration(key: PrivateKey) -> Arc<server::Config> {
+    Arc::new(server::Config {
+        max_auth_attempts: 8,
+        inactivity_timeout: Some(Duration::from_hours(13)),
+        ..settings(key)
+    })
+}
+
+fn settings(key: PrivateKey) -> server::Config {
     let kex = [
         kex::MLKEM768X25519_SHA256,
         kex::CURVE25519,
@@ -33,14 +46,14 @@ pub fn configuration(key: PrivateKey) -> Arc<server::Config> {
     };
     let mut methods = MethodSet::empty();
     methods.push(MethodKind::PublicKey);
-    Arc::new(server::Config {
+    server::Config {
         server_id: SshId::Standard("SSH-2.0-pforte".into()),
         methods,
         // Refusals are slowed by `login`; here it would slow the partial success and the harmless `none` too.
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: vec![key],
-        window_size: 2 << 20,
+        window_size: crate::flow::WINDOW,
         maximum_packet_size: 32 << 10,
         channel_buffer_size: 64,
         event_buffer_size: 32,
@@ -52,5 +65,5 @@ pub fn configuration(key: PrivateKey) -> Arc<server::Config> {
         keepalive_interval: None,
         nodelay: true,
         ..server::Config::default()
-    })
+    }
 }

@@ -11,12 +11,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Front;
 use super::connection::Shared;
-use crate::asks::{Ask, Hop};
+use crate::asks::{Ask, Hop, Relay};
 use crate::config::{Inner, Language};
 use crate::flow::{Backlog, Inbox};
 use crate::gate::Refused;
 use crate::hops::{Pipe, Sealed, Target, dial};
 use crate::identity::Who;
+use crate::policy::Denied;
+use crate::relay;
 use crate::sentences;
 
 /// Hops of one connection at once.
@@ -104,11 +106,27 @@ impl Opening {
     async fn to(self, target: Target, reply: ChannelOpenHandle) {
         match target.host().map(|host| host.inner) {
             Some(Inner::Sealed) => self.sealed(&target, reply).await,
-            Some(Inner::Recorded) | None => {
+            Some(Inner::Recorded) => self.recorded(target, reply).await,
+            None => {
                 let no = self.front.no_such_host();
-                self.refuse(reply, "not-built", no).await;
+                self.refuse(reply, "no-such-host", no).await;
             }
         }
+    }
+
+    async fn recorded(self, target: Target, reply: ChannelOpenHandle) {
+        let ask = Relay::to(target.place(&self.as_asked));
+        let started = match self.front.gate.open(ask.clone(), &self.who, None).await {
+            Ok(started) => Some(started),
+            // The inner login asks for it; until then nothing is dialled.
+            Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) => None,
+            Err(refused) => return reply.reject(self.front.refused_hop(&refused)).await,
+        };
+        reply.accept().await;
+        let relays = self.front.relays.clone();
+        let config = self.front.inner.clone();
+        let Self { who, inbox, out, gone, .. } = self;
+        relay::Inner { relays, config, who, target, ask, started, inbox, out, gone }.run().await;
     }
 
     async fn sealed(self, target: &Target, reply: ChannelOpenHandle) {
@@ -148,7 +166,7 @@ impl Opening {
 
 /// RFC 4254 §5.1: the code of "administratively prohibited", with a sentence that every client shows.
 fn prohibited(sentence: &str) -> ChannelOpenFailure {
-    ChannelOpenFailure::Other { code: 1, reason: super::replies::ascii(sentence) }
+    ChannelOpenFailure::Other { code: 1, reason: crate::sentences::ascii(sentence) }
 }
 
 impl Front {
@@ -167,7 +185,7 @@ impl Front {
     fn refused_hop(&self, refused: &Refused) -> ChannelOpenFailure {
         match refused {
             Refused::CannotJournal(_) => self.cannot_journal_hop(),
-            Refused::Denied { why: crate::policy::Denied::NoRule, .. } => self.no_such_host(),
+            Refused::Denied { why: Denied::NoRule, .. } => self.no_such_host(),
             Refused::Denied { .. } | Refused::Unsettled(_) => {
                 prohibited(&sentences::refused(refused, self.language))
             }
@@ -179,7 +197,7 @@ impl Front {
             Language::English => format!("{} does not answer ({cause})", target.domain()),
             Language::German => format!("{} antwortet nicht ({cause})", target.domain()),
         };
-        ChannelOpenFailure::Other { code: 2, reason: super::replies::ascii(&reason) }
+        ChannelOpenFailure::Other { code: 2, reason: crate::sentences::ascii(&reason) }
     }
 
     /// Returns once the policy would not permit this any more; that is in the journal then.

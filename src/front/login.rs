@@ -16,7 +16,6 @@ use tokio::time::Instant;
 use super::Front;
 use super::connection::{Phase, Shared, Trail};
 use super::limits::{Offence, Source};
-use super::replies::ascii;
 use crate::config::{Batch, Language};
 use crate::factor::Number;
 use crate::identity::second_factor::{Challenge, NotConfirmed, SecondFactor, Standing};
@@ -24,6 +23,7 @@ use crate::identity::{KeyProven, Principal, Who};
 use crate::names::{Fingerprint, Username};
 use crate::secret::Secret;
 use crate::sentences;
+use crate::sentences::ascii;
 
 /// What the client is told next.
 pub enum Answer {

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use russh::Disconnect;
 
 use super::connection::Shared;
-use super::replies::ascii;
 use crate::identity::Who;
 use crate::names::SessionId;
+use crate::sentences::ascii;
 
 /// The connections that are in.
 #[derive(Default)]

@@ -12,7 +12,7 @@ use russh::server::{PublicKeyOffer, VerifiedPublicKey};
 use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, HashAlg};
 
-use super::{Connection, KeyProven, Machine};
+use super::{Connection, KeyProven, Machine, SamePerson, Who};
 use crate::config::{Folder, Place, Problems, Readable};
 use crate::names::{Fingerprint, SiteName, Username};
 use line::KeyLine;
@@ -45,6 +45,20 @@ pub enum NoKey {
 pub struct KeyBook {
     people: BTreeMap<Username, Vec<KeyLine>>,
     machines: BTreeMap<SiteName, Vec<KeyLine>>,
+}
+
+/// Why an inner login is not that of the person who is in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotSame {
+    /// It names somebody else.
+    #[error("inner-login-as-another-user")]
+    User,
+    /// It is signed with another key of theirs.
+    #[error("inner-login-with-another-key")]
+    Key,
+    /// The key is none of theirs, or counts no longer.
+    #[error("inner-login: {0}")]
+    NoKey(#[from] NoKey),
 }
 
 impl KeyBook {
@@ -126,6 +140,22 @@ impl KeyBook {
     ) -> Result<KeyProven, NoKey> {
         let line = self.find(user, key.public_key.key_data(), key.algorithm, connection.from.ip(), now)?;
         Ok(KeyProven { user: user.clone(), key: line.fingerprint.clone(), connection })
+    }
+
+    /// The signature on an inner session was verified by russh; is it `who`'s, under their own name, with the key they came with?
+    pub fn prove_same(
+        &self,
+        who: &Who,
+        user: &str,
+        key: &VerifiedPublicKey<'_>,
+        now: Timestamp,
+    ) -> Result<SamePerson, NotSame> {
+        let user: Username = user.parse().map_err(|_| NotSame::User)?;
+        if user != *who.user() {
+            return Err(NotSame::User);
+        }
+        let proof = self.prove(&user, key, who.connection().clone(), now)?;
+        if proof.key == *who.key() { Ok(SamePerson(who.clone())) } else { Err(NotSame::Key) }
     }
 
     /// The same for a site's machine.

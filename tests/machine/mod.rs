@@ -1,0 +1,174 @@
+//! A customer's machine: the system's sshd on loopback, as root, with its own folder, keys and one account.
+//! Absent on purpose: the gateway.
+#![allow(
+    dead_code,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "shared by several test files, which run real servers; helpers of tests are tests"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+
+/// Who runs the tests: sshd lets nobody else in but as themselves.
+pub const LOGIN: &str = "root";
+
+/// A running sshd. Dropped, it is gone.
+pub struct Sshd {
+    pub dir: TempDir,
+    pub port: u16,
+    process: Child,
+}
+
+impl Sshd {
+    /// With these further lines of `sshd_config`; no key is let in yet.
+    pub async fn start(more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        keygen(&dir.path().join("host"), "ed25519").await;
+        let port = free_port().await;
+        let process = spawn(dir.path(), port, more).await;
+        Self { dir, port, process }
+    }
+
+    /// Lets this public key in.
+    pub fn authorize(&self, line: &str) {
+        std::fs::write(self.dir.path().join("authorized"), format!("{line}\n")).unwrap();
+    }
+
+    /// Its public host key, one line.
+    pub fn host_key(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("host.pub")).unwrap().trim().to_owned()
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Ends it, with all that runs in it.
+    pub async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    /// Another host key from now on, at the same port.
+    pub async fn changes_its_key(&mut self, kind: &str, more: &str) {
+        self.kill().await;
+        for file in ["host", "host.pub"] {
+            std::fs::remove_file(self.path().join(file)).unwrap();
+        }
+        keygen(&self.path().join("host"), kind).await;
+        self.process = spawn(self.dir.path(), self.port, more).await;
+    }
+}
+
+async fn keygen(path: &Path, kind: &str) {
+    let made = Command::new("ssh-keygen").args(["-q", "-t", kind, "-N", "", "-f"]).arg(path).status().await;
+    assert!(made.unwrap().success());
+}
+
+async fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+async fn spawn(dir: &Path, port: u16, more: &str) -> Child {
+    let config = format!(
+        "ListenAddress 127.0.0.1:{port}\nHostKey {dir}/host\nAuthorizedKeysFile {dir}/authorized\n\
+         PidFile none\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nStrictModes no\n\
+         PermitRootLogin yes\nPrintMotd no\nPrintLastLog no\nAcceptEnv LANG LC_* EMAIL\nMaxStartups 200\n\
+         MaxSessions 100\nPermitUserEnvironment no\nSubsystem sftp internal-sftp\nLogLevel ERROR\n{more}\n",
+        dir = dir.display()
+    );
+    std::fs::write(dir.join("config"), config).unwrap();
+    if !Path::new("/run/sshd").exists() {
+        std::fs::create_dir_all("/run/sshd").unwrap();
+    }
+    let mut sshd = Command::new("/usr/sbin/sshd");
+    sshd.args(["-D", "-e", "-f"]).arg(dir.join("config"));
+    let log = std::fs::File::create(dir.join("log")).unwrap();
+    sshd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+    let process = sshd.spawn().unwrap();
+    for _ in 0..500 {
+        if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            return process;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("sshd does not start: {}", std::fs::read_to_string(dir.join("log")).unwrap_or_default());
+}
+
+/// An OpenSSH client's configuration: `gateway`, and the site's hosts through it.
+pub fn ssh_config(dir: &Path, port: u16, user: &str, key: &str) -> PathBuf {
+    let host_key = std::fs::read_to_string(dir.join("state/host_ed25519.pub")).unwrap();
+    let known = dir.join("known_hosts_all");
+    std::fs::write(&known, format!("[127.0.0.1]:{port},*.praxis-mueller.example {host_key}")).unwrap();
+    let file = dir.join(format!("ssh_config_{user}_{key}"));
+    let text = format!(
+        "Host *\n  User {user}\n  IdentityFile {dir}/{key}\n  IdentitiesOnly yes\n  IdentityAgent none\n\
+         \x20 UserKnownHostsFile {known}\n  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n\
+         \x20 SendEnv LANG LC_* EMAIL\n\
+         Host gateway\n  HostName 127.0.0.1\n  Port {port}\n\
+         Host *.praxis-mueller.example\n  ProxyJump gateway\n",
+        dir = dir.display(),
+        known = known.display(),
+    );
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+/// A gateway with `backup.praxis-mueller.example` behind it, and the client's configuration for both.
+pub struct Stage {
+    pub door: crate::door::Door,
+    pub sshd: Sshd,
+    pub config: PathBuf,
+}
+
+const RULES: &str =
+    "[[rule]]\nwho = [\"firm-*\"]\nmay = [\"hop backup\", \"forward backup\"]\non = [\"praxis-mueller\"]\n";
+
+impl Stage {
+    /// `more` goes into the host's table of the site's file.
+    pub async fn set(more: &str) -> Self {
+        Self::with(more, crate::door::Setup { rules: Some(RULES.into()), ..crate::door::Setup::default() })
+            .await
+    }
+
+    pub async fn with(more: &str, setup: crate::door::Setup) -> Self {
+        let sshd = Sshd::start("").await;
+        let door = crate::door::Door::open(setup).await;
+        let target_key = std::fs::read_to_string(door.path().join("state/target_ed25519.pub")).unwrap();
+        sshd.authorize(&target_key);
+        let file = door.path().join("policy/sites/praxis-mueller.toml");
+        let site = std::fs::read_to_string(&file).unwrap();
+        let host =
+            format!("[hosts.backup]\naddress = \"127.0.0.1:{}\"\nlogin = \"{LOGIN}\"\n{more}\n", sshd.port);
+        std::fs::write(&file, format!("{site}\n{host}")).unwrap();
+        door.reload().await;
+        let config = ssh_config(door.path(), door.port, crate::door::JANE, "jane");
+        Self { door, sshd, config }
+    }
+
+    /// `ssh backup.praxis-mueller.example WORDS`
+    pub async fn ssh(&self, words: &[&str]) -> crate::door::Ran {
+        let mut ssh = self.command("ssh");
+        ssh.arg("backup.praxis-mueller.example").args(words);
+        crate::door::ran(ssh).await
+    }
+
+    /// `ssh`, `scp` or `sftp` with the configuration.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg("-F").arg(&self.config).stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    pub async fn close(self) {
+        self.door.close().await;
+    }
+}
