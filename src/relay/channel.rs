@@ -2,7 +2,7 @@
 //! Absent on purpose: deciding, and the inner login.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use russh::server::{self, Msg};
@@ -61,8 +61,6 @@ struct Client {
     handle: server::Handle,
     out: ChannelWriteHalf<Msg>,
     on_terminal: bool,
-    /// EOF is sent.
-    eof: AtomicBool,
 }
 
 impl Client {
@@ -85,14 +83,10 @@ impl Client {
             if let Some(code) = code {
                 self.out.exit_status(code).await?;
             }
-            self.eof().await?;
+            self.out.eof().await?;
             self.out.close().await
         };
         tokio::time::timeout(Duration::from_mins(1), last).await.ok();
-    }
-
-    async fn eof(&self) -> Result<(), russh::Error> {
-        if self.eof.swap(true, Ordering::SeqCst) { Ok(()) } else { self.out.eof().await }
     }
 
     async fn accept(&self) {
@@ -113,7 +107,7 @@ pub async fn serve(
     _turn: Turn,
 ) {
     let stop = session.stop.clone();
-    let mut client = Client { handle, out, on_terminal: false, eof: AtomicBool::new(false) };
+    let mut client = Client { handle, out, on_terminal: false };
     let wish = tokio::select! {
         wish = tokio::time::timeout(WISHING, wish(&mut inbox)) => wish.ok().flatten(),
         () = stop.cancelled() => None,
@@ -175,10 +169,10 @@ async fn wish(inbox: &mut Inbox) -> Option<Wish> {
                     (terminal.width, terminal.height) = (pix_width, pix_height);
                 }
             }
-            Piece::Other(ChannelMsg::SetEnv { variable_name: name, variable_value: value, .. }) => {
-                if wish.variables.len() < VARIABLES && may_set(&name, &value) {
-                    wish.variables.push((name, value));
-                }
+            Piece::Other(ChannelMsg::SetEnv { variable_name: name, variable_value: value, .. })
+                if wish.variables.len() < VARIABLES && may_set(&name, &value) =>
+            {
+                wish.variables.push((name, value));
             }
             Piece::Other(ChannelMsg::AgentForward { .. }) => wish.refused.push("agent"),
             Piece::Other(ChannelMsg::RequestX11 { .. }) => wish.refused.push("X11"),
@@ -433,7 +427,9 @@ async fn down(there: &mut Inbox, client: &Client, counted: &Counted) -> (Ended, 
                 there.beside(passing).await.ok();
                 continue;
             }
-            Some(Piece::Other(ChannelMsg::Eof)) => there.beside(client.eof()).await,
+            // Kept until the end: a client that has had EOF both ways sends CLOSE, which russh answers at once, and then
+            // there is no way left for the exit-status.
+            Some(Piece::Other(ChannelMsg::Eof)) => continue,
             Some(Piece::Other(ChannelMsg::Close)) => {
                 if ended.exit.is_none() && !told {
                     ended.cause = Some("no-exit-status".into());

@@ -11,6 +11,7 @@ use russh::server::{
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, MethodKind, MethodSet, Pty, server};
 use tokio::task::JoinHandle;
 
+use super::pool::Pool;
 use super::{Phase, Session, channel, forward};
 use crate::asks::Ask;
 use crate::config::Language;
@@ -124,18 +125,7 @@ impl Door {
         self.login = Login::In;
         self.session.phase.send_replace(Phase::In);
         // Meanwhile the client asks for its first channel.
-        let session = self.session.clone();
-        if session.started().is_some() {
-            self.session.tasks.spawn(async move {
-                let stop = session.stop.clone();
-                let ahead = async {
-                    if let Ok(line) = session.pool.take(&session).await {
-                        session.pool.give(line);
-                    }
-                };
-                tokio::select! { () = ahead => {} () = stop.cancelled() => {} }
-            });
-        }
+        Pool::ahead(&self.session);
         Auth::Accept
     }
 

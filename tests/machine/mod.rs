@@ -21,6 +21,15 @@ use tokio::process::{Child, Command};
 /// Who runs the tests: sshd lets nobody else in but as themselves.
 pub const LOGIN: &str = "root";
 
+/// The host's name for technicians.
+pub const HOST: &str = "backup.praxis-mueller.example";
+
+/// A client's master connection.
+pub struct Master {
+    socket: PathBuf,
+    process: Child,
+}
+
 /// A running sshd. Dropped, it is gone.
 pub struct Sshd {
     pub dir: TempDir,
@@ -57,6 +66,24 @@ impl Sshd {
         self.process.kill().await.unwrap();
     }
 
+    /// How many connections it serves: its children.
+    pub fn connections(&self) -> usize {
+        self.children().len()
+    }
+
+    /// Ends all it serves, and none of itself.
+    pub async fn kill_sessions(&self) {
+        for pid in self.children() {
+            Command::new("kill").args(["-9", &pid]).status().await.unwrap();
+        }
+    }
+
+    fn children(&self) -> Vec<String> {
+        let pid = self.process.id().unwrap();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        children.split_whitespace().map(ToOwned::to_owned).collect()
+    }
+
     /// Another host key from now on, at the same port.
     pub async fn changes_its_key(&mut self, kind: &str, more: &str) {
         self.kill().await;
@@ -82,7 +109,7 @@ async fn spawn(dir: &Path, port: u16, more: &str) -> Child {
         "ListenAddress 127.0.0.1:{port}\nHostKey {dir}/host\nAuthorizedKeysFile {dir}/authorized\n\
          PidFile none\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nStrictModes no\n\
          PermitRootLogin yes\nPrintMotd no\nPrintLastLog no\nAcceptEnv LANG LC_* EMAIL\nMaxStartups 200\n\
-         MaxSessions 100\nPermitUserEnvironment no\nSubsystem sftp internal-sftp\nLogLevel ERROR\n{more}\n",
+         MaxSessions 100\nSetEnv HOME={dir}\nPermitUserEnvironment no\nSubsystem sftp internal-sftp\nLogLevel ERROR\n{more}\n",
         dir = dir.display()
     );
     std::fs::write(dir.join("config"), config).unwrap();
@@ -157,7 +184,7 @@ impl Stage {
     /// `ssh backup.praxis-mueller.example WORDS`
     pub async fn ssh(&self, words: &[&str]) -> crate::door::Ran {
         let mut ssh = self.command("ssh");
-        ssh.arg("backup.praxis-mueller.example").args(words);
+        ssh.arg(HOST).args(words);
         crate::door::ran(ssh).await
     }
 
@@ -166,6 +193,74 @@ impl Stage {
         let mut command = Command::new(program);
         command.arg("-F").arg(&self.config).stdin(Stdio::null()).kill_on_drop(true);
         command
+    }
+
+    /// A master connection to the host; [`Stage::over`] uses it.
+    pub async fn master(&self) -> Master {
+        let socket = self.door.path().join("inner-master");
+        let mut ssh = self.command("ssh");
+        ssh.args(["-M", "-N", "-S"]).arg(&socket).arg(HOST);
+        let process = ssh.spawn().unwrap();
+        for _ in 0..2000 {
+            if socket.exists() {
+                return Master { socket, process };
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no master");
+    }
+
+    /// `ssh HOST WORDS` over a master.
+    pub fn over<W: AsRef<std::ffi::OsStr>>(&self, master: &Master, words: &[W]) -> Command {
+        let mut ssh = self.command("ssh");
+        ssh.arg("-S").arg(&master.socket).arg(HOST).args(words);
+        ssh
+    }
+
+    /// `inner.py` takes these steps as jane with her key, after one approval; it waits for nothing.
+    pub async fn steps(&self, steps: serde_json::Value) -> Vec<serde_json::Value> {
+        self.steps_at(HOST, 22, steps, std::future::ready(())).await
+    }
+
+    /// The same to any host; `meanwhile` runs when it says that it waits.
+    pub async fn steps_at(
+        &self,
+        host: &str,
+        port: u16,
+        steps: serde_json::Value,
+        meanwhile: impl Future<Output = ()>,
+    ) -> Vec<serde_json::Value> {
+        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+        let venv = std::env::var("PFORTE_VENV")
+            .expect("PFORTE_VENV names no Python environment; tests/run makes one");
+        let mut python = Command::new(Path::new(&venv).join("bin/python"));
+        python
+            .args(["-W", "ignore"])
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/inner.py"))
+            .current_dir(self.door.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = python.spawn().unwrap();
+        let order = serde_json::json!({
+            "port": self.door.port, "user": crate::door::JANE, "key": "jane", "host": host, "host_port": port, "steps": steps,
+        });
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(format!("{order}\n").as_bytes()).await.unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut meanwhile = Some(meanwhile);
+        let all = async {
+            loop {
+                let line = lines.next_line().await.unwrap().expect("inner.py broke");
+                if line == "#ready" {
+                    meanwhile.take().expect("it waits once").await;
+                    stdin.write_all(b"\n").await.unwrap();
+                } else {
+                    return serde_json::from_str(&line).unwrap();
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), all).await.expect("inner.py hangs")
     }
 
     pub async fn close(self) {
