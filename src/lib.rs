@@ -24,6 +24,7 @@
 //! | [`gate`] | decide, then journal; the only caller of both |
 //! | [`konnektor`], [`vault`] | the boxes' management interface; backups at rest |
 //! | [`commands`], [`sentences`] | the table of commands, and what people read |
+//! | [`transfers`] | which files a relayed channel moved, read from its bytes |
 //! | [`prompt`] | a line editor over any byte stream |
 //! | [`front`] | the only SSH server: login, limits, sessions |
 //! | [`house`], [`check`], [`init`], [`ledger`], [`demo`] | build the parts, and the subcommands |
@@ -90,4 +91,5 @@ pub mod relay;
 pub mod secret;
 pub mod sentences;
 pub mod state;
+pub mod transfers;
 pub mod vault;

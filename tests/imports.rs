@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("prompt", &[]),
     ("flow", &[]),
+    ("transfers", &[]),
     ("asks", &["names"]),
     ("config", &["names", "secret"]),
     ("state", &["names", "clock"]),
