@@ -23,7 +23,7 @@ pub enum Event {
 }
 
 /// Which way a file went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
     /// From the client to the target.
     Upload,
@@ -79,8 +79,8 @@ pub struct Moved {
     pub direction: Direction,
     /// Bytes moved; of an upload, those that the target said it wrote. Bytes moved twice count twice.
     pub bytes: u64,
-    /// SHA-256 of the bytes moved, in the order of their offsets; only where they begin at 0 and have neither gap nor
-    /// overlap, and never of an unfinished file.
+    /// SHA-256 of the bytes moved, in the order of their offsets; only where they begin at 0 and have no gap, and never of
+    /// an unfinished file. None where something was written twice; of what was read twice (`Part::Overlap`) the first counts.
     pub sha256: Option<[u8; 32]>,
     /// Whether these bytes are the file.
     pub extent: Extent,
@@ -112,7 +112,7 @@ pub enum Part {
     /// A part is missing at the beginning or in the middle.
     #[error("a part of the file was left out")]
     Gap,
-    /// Bytes were moved twice, maybe with other content.
+    /// Bytes were moved twice, maybe with other content. paramiko's `get` does it when its prefetch falls behind.
     #[error("a part was moved more than once")]
     Overlap,
     /// Opened for appending: the target chooses the offset.

@@ -1,6 +1,7 @@
 //! Bytes at offsets → the SHA-256 of a file, or the reason why there is none.
 //! Absent on purpose: which protocol they came by. Never a wrong hash: what does not close gap by gap has none.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -72,7 +73,7 @@ impl Ranges {
             self.more = true;
             return;
         }
-        self.merged.splice(from..to, [start..end]);
+        self.merged.splice(from..to, std::iter::once(start..end));
     }
 
     /// One past the last byte that came.
@@ -98,6 +99,16 @@ impl Ranges {
     }
 }
 
+/// What becomes of the hash when bytes come again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Repeats {
+    /// It is lost: a write changes what was there.
+    #[default]
+    Lose,
+    /// What came first counts: a read only looks again.
+    Skipped,
+}
+
 /// What hashes a file while its bytes come by.
 #[derive(Debug, Default)]
 pub(super) struct Ordered {
@@ -107,35 +118,50 @@ pub(super) struct Ordered {
     waiting: BTreeMap<u64, Vec<u8>>,
     waiting_bytes: usize,
     lost: Option<Part>,
+    repeats: Repeats,
 }
 
 impl Ordered {
+    pub(super) fn new(repeats: Repeats) -> Self {
+        Self { repeats, ..Self::default() }
+    }
+
     /// A piece at an offset. `room` is what the channel may still hold; it is taken from and given back to.
     pub(super) fn put(&mut self, offset: u64, piece: &[u8], room: &mut usize) {
         if self.lost.is_some() || piece.is_empty() {
             return;
         }
-        if offset == self.next {
-            self.hasher.update(piece);
-            self.next = self.next.saturating_add(piece.len() as u64);
-            self.catch_up(room);
-        } else if offset < self.next {
-            self.lose(Part::Overlap, room);
-        } else {
-            self.wait(offset, piece, room);
+        match offset.cmp(&self.next) {
+            Ordering::Equal => {
+                self.hasher.update(piece);
+                self.next = self.next.saturating_add(piece.len() as u64);
+                self.catch_up(room);
+            }
+            Ordering::Less => match self.beyond(offset, piece) {
+                Some(new) => self.put(self.next, new, room),
+                None => self.lose(Part::Overlap, room),
+            },
+            Ordering::Greater => self.wait(offset, piece, room),
         }
+    }
+
+    /// What of a piece that begins before `next` is new; none if repeated bytes are not to be skipped.
+    fn beyond<'a>(&self, offset: u64, piece: &'a [u8]) -> Option<&'a [u8]> {
+        let known = usize::try_from(self.next.saturating_sub(offset)).unwrap_or(usize::MAX);
+        (self.repeats == Repeats::Skipped).then(|| piece.get(known..).unwrap_or_default())
     }
 
     fn catch_up(&mut self, room: &mut usize) {
         while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= self.next) {
-            if *first.key() < self.next {
-                return self.lose(Part::Overlap, room);
-            }
-            let piece = first.remove();
-            self.hasher.update(&piece);
-            self.next = self.next.saturating_add(piece.len() as u64);
+            let (at, piece) = first.remove_entry();
             self.waiting_bytes = self.waiting_bytes.saturating_sub(piece.len());
             *room = room.saturating_add(piece.len());
+            let Some(new) = (if at == self.next { Some(piece.as_slice()) } else { self.beyond(at, &piece) })
+            else {
+                return self.lose(Part::Overlap, room);
+            };
+            self.hasher.update(new);
+            self.next = self.next.saturating_add(new.len() as u64);
         }
     }
 
@@ -145,8 +171,13 @@ impl Ordered {
             let ends = at.saturating_add(waits.len() as u64);
             (ends, waits)
         });
-        if before.as_ref().is_some_and(|(ends, _)| *ends > offset) {
-            return self.lose(Part::Overlap, room);
+        if let Some((ends, _)) = &before
+            && *ends > offset
+        {
+            if self.repeats == Repeats::Lose || *ends < end {
+                self.lose(Part::Overlap, room);
+            }
+            return;
         }
         let adjoins = before.as_ref().is_some_and(|(ends, _)| *ends == offset);
         let full = self.waiting_bytes.saturating_add(piece.len()) > FILE_WAITING_MAX || piece.len() > *room;
@@ -217,6 +248,23 @@ mod tests {
         assert_eq!(put(&[(4, b"efgh"), (6, b"g"), (0, b"abcd")], 9), Err(Part::Overlap));
         assert_eq!(put(&[(6, b"g"), (4, b"efgh"), (0, b"abcd")], 9), Err(Part::Overlap));
         assert_eq!(put(&[(4, b"e"), (0, b"abcdef")], 7), Err(Part::Overlap));
+    }
+
+    #[test]
+    fn what_is_read_again_is_skipped() {
+        let mut room = CHANNEL_WAITING_MAX;
+        let mut ordered = Ordered::new(Repeats::Skipped);
+        for (offset, piece) in [(0, "abc"), (0, "abc"), (1, "bcd"), (6, "gh"), (7, "hi"), (4, "ef")] {
+            ordered.put(offset, piece.as_bytes(), &mut room);
+        }
+        assert_eq!(ordered.finish(8, &mut room), Err(Part::Overlap), "a part of what waits, and more");
+        let mut ordered = Ordered::new(Repeats::Skipped);
+        for (offset, piece) in
+            [(0, "abc"), (0, "abc"), (1, "bcd"), (6, "gh"), (6, "g"), (7, "h"), (4, "ef"), (2, "cdefghi")]
+        {
+            ordered.put(offset, piece.as_bytes(), &mut room);
+        }
+        assert_eq!((ordered.finish(9, &mut room), room), (Ok(hash(b"abcdefghi")), CHANNEL_WAITING_MAX));
     }
 
     #[test]

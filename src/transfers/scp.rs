@@ -1,5 +1,5 @@
 //! The old scp protocol: lines that announce files and folders, payload, and an answer to each.
-//! Absent on purpose: WinSCP's SCP mode, which types its commands into a shell. Source: OpenSSH's scp.c, `source` and `sink`.
+//! Absent on purpose: `WinSCP`'s SCP mode, which types its commands into a shell. Source: OpenSSH's scp.c, `source` and `sink`.
 
 use std::collections::VecDeque;
 
@@ -26,6 +26,8 @@ pub(super) struct Scp {
     refusal: bool,
     /// What the sender sent while an answer was due.
     ahead: VecDeque<u8>,
+    /// The answer to a whole file, given before the sender's verdict on it: pscp does not wait for that.
+    early: Option<bool>,
     folders: Vec<Vec<u8>>,
     folders_bytes: usize,
     file: Option<File>,
@@ -69,6 +71,7 @@ impl Scp {
             line: Vec::new(),
             refusal: false,
             ahead: VecDeque::new(),
+            early: None,
             folders: Vec::new(),
             folders_bytes: 0,
             file: None,
@@ -149,19 +152,29 @@ impl Scp {
                 Sender::Verdict => {
                     let Some((verdict, rest)) = bytes.split_first() else { return Ok(()) };
                     bytes = rest;
-                    self.sender = if *verdict == 0 { Sender::AwaitsKept } else { Sender::Complaint };
                     if let Some(file) = &mut self.file {
                         file.sender_failed |= *verdict != 0;
+                    }
+                    if *verdict == 0 {
+                        self.judged()?;
+                    } else {
+                        self.sender = Sender::Complaint;
                     }
                 }
                 Sender::Complaint => {
                     if self.gather(&mut bytes)?.is_some() {
-                        self.sender = Sender::AwaitsKept;
+                        self.judged()?;
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    /// The sender has said whether it could read its file.
+    fn judged(&mut self) -> Result<(), Unreadable> {
+        self.sender = Sender::AwaitsKept;
+        self.early.take().map_or(Ok(()), |well| self.answered(well))
     }
 
     /// Takes up to the end of a line; the line without it.
@@ -253,6 +266,10 @@ impl Scp {
                     };
                     self.tell_file(file, extent);
                 }
+            }
+            busy @ (Sender::Verdict | Sender::Complaint) if self.early.is_none() => {
+                self.sender = busy;
+                self.early = Some(well);
             }
             // Not asked: a receiver that gives up in the middle says so, and ends.
             busy @ (Sender::Line | Sender::Payload(_) | Sender::Verdict | Sender::Complaint) => {

@@ -1,4 +1,4 @@
-//! SFTP as OpenSSH, PuTTY, WinSCP, paramiko and sshfs speak it: which request each answer belongs to, which file each handle is.
+//! SFTP as OpenSSH, PuTTY, `WinSCP`, paramiko and sshfs speak it: which request each answer belongs to, which file each handle is.
 //! Absent on purpose: listings and attributes that are only read. Sources: draft-ietf-secsh-filexfer-02 (version 3), -05 and -13
 //! for what later versions changed, OpenSSH's PROTOCOL for its extensions.
 

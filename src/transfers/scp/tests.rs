@@ -3,6 +3,8 @@
 use super::super::Tap;
 use super::*;
 
+type Steps<'a> = &'a [(char, &'a [u8])];
+
 /// Who sends: `s` the sender, `r` the receiver.
 fn run(command: &str, steps: &[(char, &[u8])]) -> Vec<Event> {
     run_in(command, steps, usize::MAX)
@@ -154,14 +156,29 @@ fn a_sender_that_does_not_wait_is_read_along_by_the_answers() {
 }
 
 #[test]
+fn a_receiver_that_does_not_wait_for_the_verdict_is_read_along() {
+    let steps = |verdict| -> [(char, &[u8]); 6] {
+        let line = ('s', b"C0644 1 f\n".as_slice());
+        [('r', b"\0"), line, ('r', b"\0"), ('s', b"x"), ('r', b"\0"), ('s', verdict)]
+    };
+    let f = |extent| [moved("f", None, Direction::Download, b"x", extent)];
+    assert_eq!(run("scp -f f", &steps(b"\0")), f(Extent::Whole));
+    assert_eq!(run("scp -f f", &steps(b"\x01I/O\n")), f(Extent::Partly(Part::SenderFailed)));
+    let twice = [steps(b"").as_slice(), &[('r', b"\0")]].concat();
+    let told = run("scp -f f", &twice);
+    assert_eq!(told.last(), Some(&Event::Unreadable(Unreadable::Unasked)), "{told:?}");
+}
+
+#[test]
 fn what_is_not_the_protocol_is_said_once() {
-    let cases: &[(&[(char, &[u8])], Unreadable)] = &[
+    let ahead = vec![b'C'; AHEAD_MAX + 1];
+    let cases: &[(Steps<'_>, Unreadable)] = &[
         (&[('r', b"\0"), ('s', b"hello\n"), ('s', b"hello\n")], Unreadable::Malformed),
         (&[('r', b"\0"), ('s', b"C0644 -1 f\n")], Unreadable::Malformed),
         (&[('r', b"\0"), ('s', b"C0644 99999999999999999999 f\n")], Unreadable::Malformed),
         (&[('r', b"\0"), ('s', &[b'C'; 9000])], Unreadable::Malformed),
         (&[('r', b"\0\0")], Unreadable::Unasked),
-        (&[('s', &[b'C'; AHEAD_MAX + 1])], Unreadable::Ahead),
+        (&[('s', &ahead)], Unreadable::Ahead),
     ];
     for (steps, why) in cases {
         assert_eq!(run("scp -t .", steps), [Event::Unreadable(*why)]);

@@ -2,7 +2,7 @@
 //! Absent on purpose: packets. Every doubt leads to `Partly`, and every doubt about order to no hash.
 
 use super::super::event::{Direction, Extent, Moved, Name, Part};
-use super::super::order::{Ordered, Ranges};
+use super::super::order::{Ordered, Ranges, Repeats};
 
 /// The longest read that every server answers in full unless the file ends: draft-02 sections 3 and 6.4.
 const READ_IN_FULL: u64 = 32 * 1024;
@@ -30,7 +30,7 @@ pub(super) struct Mode {
     pub(super) fresh: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reads {
     ordered: Ordered,
     ranges: Ranges,
@@ -50,6 +50,13 @@ pub(super) struct Writes {
     /// Sent and not answered.
     pub(super) under_way: u32,
     failed: Option<u32>,
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        let (ranges, bytes) = (Ranges::default(), 0);
+        Self { ordered: Ordered::new(Repeats::Skipped), ranges, bytes, end: None, short: None, failed: None }
+    }
 }
 
 impl Reads {
@@ -88,13 +95,15 @@ impl Reads {
 
     fn told(self, path: Name, finished: bool, room: &mut usize) -> Moved {
         let end = self.reached_the_end();
-        let in_order = self.ranges.are_all_up_to(self.bytes);
-        let sha256 = self.ordered.finish(self.bytes, room);
+        let last = self.ranges.end();
+        let in_order = self.ranges.are_all_up_to(last);
+        let sha256 = self.ordered.finish(last, room);
         let extent = match (&sha256, self.failed) {
             _ if !finished => Extent::Unfinished,
             (_, Some(status)) => Extent::Partly(Part::Failed(status)),
             (Err(part), None) => Extent::Partly(*part),
             (Ok(_), None) if !in_order => Extent::Partly(Part::Gap),
+            (Ok(_), None) if self.bytes != last => Extent::Partly(Part::Overlap),
             (Ok(_), None) if !end => Extent::Partly(Part::EndNotSeen),
             (Ok(_), None) => Extent::Whole,
         };
@@ -161,7 +170,7 @@ impl File {
         if let Some(reads) = reads {
             told.push(reads.told(path.clone(), closed.is_some(), room));
         }
-        let emptied = (mode.fresh && told.is_empty()).then(Writes::default);
+        let emptied = ((mode.fresh || sized == Some(0)) && told.is_empty()).then(Writes::default);
         if let Some(writes) = writes.or(emptied) {
             told.push(writes.told(path, mode.fresh, sized, closed, room));
         }

@@ -4,7 +4,7 @@
 use super::super::event::{Attributes, Change, Changed, Name, Outcome, Unreadable};
 use super::super::frames::{Fields, Need};
 use super::file::Mode;
-use super::{INIT, Sftp, WRITE};
+use super::{Sftp, WRITE};
 
 const OPEN: u8 = 3;
 const CLOSE: u8 = 4;
@@ -70,7 +70,6 @@ pub(super) fn need(kind: u8, gathered: &[u8]) -> Need {
     match kind {
         OPEN | CLOSE | READ | SETSTAT | FSETSTAT | REMOVE | MKDIR | RMDIR | RENAME | SYMLINK | LINK
         | EXTENDED => Need::All,
-        INIT => Need::First(4),
         WRITE => {
             // Number, handle, offset, length; the payload passes by.
             let mut fields = Fields(gathered);
@@ -209,7 +208,8 @@ fn attributes(version: u32, mut fields: Fields<'_>) -> Result<Option<Attributes>
         }
         if flags & 0x80 != 0 {
             set.owner = true;
-            (fields.string()?, fields.string()?);
+            fields.string()?;
+            fields.string()?;
         }
     } else if flags & 2 != 0 {
         set.owner = true;

@@ -54,6 +54,19 @@ fn a_download_that_stops_early_says_so_and_keeps_its_hash() {
 }
 
 #[test]
+fn what_is_read_again_is_told_and_hashed_once() {
+    let mut wire = Wire::new(3);
+    wire.open("/a", 1);
+    wire.read(0, 4, b"abcd");
+    wire.read(0, 4, b"abcd");
+    wire.read_status(4, EOF);
+    let events = wire.close(OK);
+    let [Event::Moved(told)] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((told.extent, told.bytes), (Extent::Partly(Part::Overlap), 8));
+    assert_eq!(told.sha256, Some(hash(b"abcd")));
+}
+
+#[test]
 fn answers_in_any_order_give_the_right_hash() {
     let mut wire = Wire::new(3);
     wire.open("/a", 1);
@@ -75,7 +88,10 @@ fn writes_in_any_order_give_the_right_hash() {
     assert_eq!(wire.close(OK), [moved("/a", Direction::Upload, b"abcdef", Extent::Whole)]);
 }
 
-fn upload(flags: u32, writes: &[(u64, &[u8], u32)], close: u32) -> Moved {
+/// Offset, bytes, and the status that they are answered with.
+type Writes<'a> = &'a [(u64, &'a [u8], u32)];
+
+fn upload(flags: u32, writes: Writes<'_>, close: u32) -> Moved {
     let mut wire = Wire::new(3);
     wire.open("/a", flags);
     for (offset, piece, status) in writes {
@@ -89,7 +105,7 @@ fn upload(flags: u32, writes: &[(u64, &[u8], u32)], close: u32) -> Moved {
 
 #[test]
 fn what_is_not_whole_has_no_hash_of_a_whole() {
-    let cases: &[(u32, &[(u64, &[u8], u32)], u32, Part, u64, bool)] = &[
+    let cases: &[(u32, Writes<'_>, u32, Part, u64, bool)] = &[
         (0x0a, &[(0, b"ab", OK)], OK, Part::NotEmptied, 2, true),
         (0x0a, &[(7, b"ab", OK)], OK, Part::Gap, 2, false),
         (0x1a, &[(0, b"ab", OK), (3, b"d", OK)], OK, Part::Gap, 3, false),
@@ -121,7 +137,8 @@ fn too_much_out_of_order_is_no_wrong_hash() {
     let events = wire.close(OK);
     let [Event::Moved(told)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((told.sha256, told.extent), (None, Extent::Partly(Part::OutOfOrder)));
-    assert_eq!((told.bytes, told.ranges.as_slice()), (66 * 131_072, &[0..66 * 131_072][..]));
+    assert_eq!(told.bytes, 66 * 131_072);
+    assert!(told.ranges.len() == 1 && told.ranges[0] == (0..told.bytes));
 }
 
 #[test]
@@ -141,6 +158,7 @@ fn a_size_set_in_between_is_seen() {
         (told.extent, told.sha256)
     };
     let reshaped = Extent::Partly(Part::Reshaped);
+    assert_eq!(sized(0, b"", b""), (Extent::Whole, Some(hash(b""))));
     assert_eq!(sized(0, b"", b"abcd"), (Extent::Whole, Some(hash(b"abcd"))));
     assert_eq!(sized(4, b"abcd", b""), (Extent::Whole, Some(hash(b"abcd"))));
     assert_eq!(sized(2, b"abcd", b"ef"), (reshaped, None));

@@ -200,7 +200,9 @@ proptest! {
         for (client, mut bytes) in pieces {
             if lines {
                 // More like scp: few different bytes.
-                bytes.iter_mut().for_each(|b| *b = b"\0\x01\nCDET0 12a"[usize::from(*b) % 12]);
+                for b in &mut bytes {
+ *b = b"\0\x01\nCDET0 12a"[usize::from(*b) % 12];
+ }
             }
             count(&if client { tap.client_sent(&bytes) } else { tap.target_sent(&bytes) });
             prop_assert!(tap.held() <= HELD_MAX);
