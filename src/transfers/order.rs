@@ -1,11 +1,14 @@
 //! Bytes at offsets → the SHA-256 of a file, or the reason why there is none.
 //! Absent on purpose: which protocol they came by. Never a wrong hash: what does not close gap by gap has none.
 
+mod ranges;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-use super::event::{Moved, Part};
+use super::event::Part;
+
+pub(super) use ranges::Ranges;
 
 /// The most pieces of one file that wait for an earlier one: as many requests as OpenSSH's sftp keeps under way.
 pub const FILE_CHUNKS_MAX: usize = 64;
@@ -13,8 +16,6 @@ pub const FILE_CHUNKS_MAX: usize = 64;
 pub const FILE_WAITING_MAX: usize = 8 << 20;
 /// The most bytes of one channel that wait, so that many open files cost no more than two.
 pub const CHANNEL_WAITING_MAX: usize = 16 << 20;
-/// Separate ranges remembered of one file; only files that are moved in parts have any number of them.
-const RANGES_MAX: usize = 64;
 
 /// SHA-256, by the faster of the two implementations in the house (see `benches/transfers.rs`).
 pub(super) struct Hasher(aws_lc_rs::digest::Context);
@@ -43,59 +44,6 @@ impl Hasher {
             *to = *from;
         }
         hash
-    }
-}
-
-/// Merged ranges in order, a bounded number of them.
-#[derive(Debug, Default)]
-pub(super) struct Ranges {
-    merged: Vec<Range<u64>>,
-    more: bool,
-}
-
-impl Ranges {
-    pub(super) fn add(&mut self, new: Range<u64>) {
-        if new.is_empty() {
-            return;
-        }
-        if let Some(last) = self.merged.last_mut()
-            && last.end == new.start
-        {
-            last.end = new.end;
-            return;
-        }
-        let from = self.merged.partition_point(|r| r.end < new.start);
-        let to = self.merged.partition_point(|r| r.start <= new.end);
-        let touched = self.merged.get(from..to).unwrap_or_default();
-        let start = touched.first().map_or(new.start, |r| r.start.min(new.start));
-        let end = touched.last().map_or(new.end, |r| r.end.max(new.end));
-        if touched.is_empty() && self.merged.len() >= RANGES_MAX {
-            self.more = true;
-            return;
-        }
-        self.merged.splice(from..to, std::iter::once(start..end));
-    }
-
-    /// One past the last byte that came.
-    pub(super) fn end(&self) -> u64 {
-        self.merged.last().map_or(0, |r| r.end)
-    }
-
-    /// The ranges that are told, and whether there are more.
-    pub(super) fn told(mut self) -> (Vec<Range<u64>>, bool) {
-        let more = self.more || self.merged.len() > Moved::RANGES_MAX;
-        self.merged.truncate(Moved::RANGES_MAX);
-        (self.merged, more)
-    }
-
-    /// All of `0..end` and nothing else.
-    pub(super) fn are_all_up_to(&self, end: u64) -> bool {
-        !self.more
-            && match self.merged.as_slice() {
-                [] => end == 0,
-                [one] => *one == (0..end),
-                _ => false,
-            }
     }
 }
 
@@ -298,21 +246,5 @@ mod tests {
                 if kept { Ok(hash(&all[..whole])) } else { Err(Part::OutOfOrder) }
             );
         }
-    }
-
-    #[test]
-    fn ranges_merge_in_any_order_and_are_bounded() {
-        let mut ranges = Ranges::default();
-        for range in [5..7, 0..2, 2..3, 9..9, 3..5, 20..21, 6..8] {
-            ranges.add(range);
-        }
-        assert_eq!(ranges.end(), 21);
-        assert_eq!(ranges.told(), (vec![0..8, 20..21], false));
-        let mut many = Ranges::default();
-        for n in 0..10_000u64 {
-            many.add(2 * n..2 * n + 1);
-        }
-        assert_eq!(many.merged.len(), RANGES_MAX);
-        assert!(many.more && !many.are_all_up_to(19_999));
     }
 }

@@ -1,10 +1,13 @@
 //! The old scp protocol: lines that announce files and folders, payload, and an answer to each.
 //! Absent on purpose: `WinSCP`'s SCP mode, which types its commands into a shell. Source: OpenSSH's scp.c, `source` and `sink`.
 
+mod answers;
+mod place;
+
 use std::collections::VecDeque;
 
-use super::command::{Request, file_name};
-use super::event::{Change, Changed, Direction, Event, Extent, Moved, Name, Outcome, Part, Unreadable};
+use super::command::Request;
+use super::event::{Change, Changed, Direction, Event, Extent, Moved, Name, Outcome, Unreadable};
 use super::order::Hasher;
 
 /// The longest line: OpenSSH's buffer is 2 KiB; a name has at most 255 bytes almost everywhere.
@@ -115,7 +118,7 @@ impl Scp {
 
     fn unfinished(&mut self) {
         if let Sender::AwaitsFolder(name) = &self.sender {
-            let (path, other) = self.place(&name.clone());
+            let (path, other) = place::of(&self.request, &self.folders, &name.clone());
             self.tell_folder(path, other, Outcome::Unanswered);
         }
         if let Some(file) = self.file.take() {
@@ -214,99 +217,6 @@ impl Scp {
         Ok(())
     }
 
-    fn receiver_sent(&mut self, mut bytes: &[u8]) -> Result<(), Unreadable> {
-        while let Some((byte, rest)) = bytes.split_first() {
-            bytes = rest;
-            if self.refusal {
-                self.refusal = *byte != b'\n';
-                if !self.refusal {
-                    self.answered(false)?;
-                }
-            } else if *byte == 0 {
-                self.answered(true)?;
-            } else {
-                // \x01 and \x02 with a text; anything else is taken as its first letter, as `response` in scp.c does.
-                self.refusal = *byte != b'\n';
-                if !self.refusal {
-                    self.answered(false)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn answered(&mut self, well: bool) -> Result<(), Unreadable> {
-        match std::mem::replace(&mut self.sender, Sender::Line) {
-            Sender::AwaitsGo => {}
-            Sender::AwaitsFolder(name) => {
-                let (path, other) = self.place(&name);
-                self.tell_folder(path, other, if well { Outcome::Done } else { Outcome::Failed(1) });
-                if well {
-                    self.folders_bytes = self.folders_bytes.saturating_add(name.len());
-                    self.folders.push(name);
-                    if self.folders.len() > DEPTH_MAX || self.folders_bytes > PATH_MAX {
-                        return Err(Unreadable::TooDeep);
-                    }
-                }
-            }
-            Sender::AwaitsFile(name, size) => {
-                if well {
-                    let (path, other) = self.place(&name);
-                    self.file =
-                        Some(File { path, other, hasher: Hasher::default(), bytes: 0, sender_failed: false });
-                    self.sender = if size == 0 { Sender::Verdict } else { Sender::Payload(size) };
-                }
-            }
-            Sender::AwaitsKept => {
-                if let Some(file) = self.file.take() {
-                    let extent = match (file.sender_failed, well) {
-                        (true, _) => Extent::Partly(Part::SenderFailed),
-                        (false, true) => Extent::Whole,
-                        (false, false) => Extent::Partly(Part::Failed(1)),
-                    };
-                    self.tell_file(file, extent);
-                }
-            }
-            busy @ (Sender::Verdict | Sender::Complaint) if self.early.is_none() => {
-                self.sender = busy;
-                self.early = Some(well);
-            }
-            // Not asked: a receiver that gives up in the middle says so, and ends.
-            busy @ (Sender::Line | Sender::Payload(_) | Sender::Verdict | Sender::Complaint) => {
-                self.sender = busy;
-                if well {
-                    return Err(Unreadable::Unasked);
-                }
-            }
-        }
-        let ahead: Vec<u8> = std::mem::take(&mut self.ahead).into();
-        self.sender_sent(&ahead)
-    }
-
-    /// Where a name lies: under the command's path, and where else if that is no folder.
-    fn place(&self, name: &[u8]) -> (Name, Option<Name>) {
-        let below = self.folders.iter().map(Vec::as_slice).chain([name]);
-        match self.request.direction {
-            Direction::Upload => {
-                let base = self.request.paths.first().map_or(b"".as_slice(), Vec::as_slice);
-                let folder = self.request.folder || matches!(file_name(base), b"" | b"." | b"..");
-                let other = (!folder).then(|| Name::new(&joined(base, below.clone().skip(1))));
-                (Name::new(&joined(base, below)), other)
-            }
-            Direction::Download => {
-                let first = self.folders.first().map_or(name, Vec::as_slice);
-                let named = |path: &&Vec<u8>| file_name(trimmed(path)) == first;
-                let base = self.request.paths.iter().find(named).or(match self.request.paths.as_slice() {
-                    [one] => Some(one),
-                    _ => None,
-                });
-                let base = base.map_or(b"".as_slice(), |path| trimmed(path));
-                let above = base.get(..base.len().saturating_sub(file_name(base).len())).unwrap_or_default();
-                (Name::new(&joined(above, below)), None)
-            }
-        }
-    }
-
     fn tell_folder(&mut self, path: Name, other: Option<Name>, outcome: Outcome) {
         // The target's folders are not changed by a download.
         if self.request.direction == Direction::Upload {
@@ -343,22 +253,6 @@ fn size_and_name(line: &[u8]) -> Option<(u64, &[u8])> {
         return None;
     }
     Some((std::str::from_utf8(size).ok()?.parse().ok()?, name))
-}
-
-fn trimmed(path: &[u8]) -> &[u8] {
-    let end = path.iter().rposition(|b| *b != b'/').map_or(0, |at| at + 1);
-    path.get(..end).unwrap_or(path)
-}
-
-fn joined<'a>(base: &[u8], names: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut path = base.to_vec();
-    for name in names {
-        if !path.is_empty() && !path.ends_with(b"/") {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
-    }
-    path
 }
 
 #[cfg(test)]

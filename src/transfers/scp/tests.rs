@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use super::super::Tap;
+use super::super::event::Part;
 use super::*;
 
 type Steps<'a> = &'a [(char, &'a [u8])];

@@ -3,7 +3,7 @@
 mod bounds;
 mod wire;
 
-use super::super::event::{Attributes, Direction, Extent, Moved, Part};
+use super::super::event::{Attributes, Change, Direction, Extent, Moved, Name, Outcome, Part};
 use super::*;
 use wire::{Wire, hash, moved, p32, p64, string};
 

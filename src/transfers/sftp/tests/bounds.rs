@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 
 use super::super::super::Tap;
-use super::super::super::event::{Event, Unreadable};
+use super::super::super::event::{Direction, Event, Extent, Moved, Part, Unreadable};
 use super::super::super::frames::PACKET_MAX;
-use super::super::{NAMES_MAX, OK, OPEN_MAX, PENDING_MAX};
-use super::wire::{Wire, p32, p64, packet, string};
-use crate::transfers::{CHANNEL_WAITING_MAX, NAME_MAX};
+use super::super::{EOF, NAMES_MAX, OK, OPEN_MAX, PENDING_MAX};
+use super::wire::{Wire, hash, p32, p64, packet, string};
+use crate::transfers::{CHANNEL_WAITING_MAX, FILE_CHUNKS_MAX, NAME_MAX};
 
 /// All that a tap may hold: what waits (a growing buffer is up to twice its content), names, requests, two packets.
 const HELD_MAX: usize = 2 * CHANNEL_WAITING_MAX + NAMES_MAX + PENDING_MAX * 128 + 4 * PACKET_MAX as usize;
@@ -182,7 +182,75 @@ fn run(packets: &[(bool, Vec<u8>)], cuts: &[usize]) -> Vec<Event> {
     told
 }
 
+/// Pieces of a file of so many bytes in some order, perhaps with one left out or sent twice.
+fn pieces() -> impl Strategy<Value = (Vec<u8>, Vec<(usize, usize)>, Option<bool>)> {
+    let content = proptest::collection::vec(any::<u8>(), 1..400);
+    (content, 1..40usize, 0..4u8, any::<prop::sample::Index>()).prop_flat_map(|(content, size, spoil, at)| {
+        let mut cuts: Vec<(usize, usize)> =
+            (0..content.len()).step_by(size).map(|from| (from, content.len().min(from + size))).collect();
+        let at = at.index(cuts.len());
+        let spoil = match spoil {
+            0 => {
+                cuts.remove(at);
+                Some(false)
+            }
+            1 => {
+                cuts.push(cuts[at]);
+                Some(true)
+            }
+            _ => None,
+        };
+        (Just(content), Just(cuts).prop_shuffle(), Just(spoil))
+    })
+}
+
+fn only(events: &[Event]) -> Option<Moved> {
+    match events {
+        [] => None,
+        [Event::Moved(moved)] => Some(moved.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
 proptest! {
+    /// At most 400 pieces, of which 64 may wait: a hash may be missing, but never wrong.
+    #[test]
+    fn a_hash_is_right_or_missing((content, cuts, spoil) in pieces()) {
+        let (mut up, mut down) = (Wire::new(3), Wire::new(3));
+        up.open("/a", 0x1a);
+        down.open("/a", 1);
+        for (from, to) in &cuts {
+            up.write(*from as u64, &content[*from..*to], OK);
+            down.read(*from as u64, u32::try_from(to - from).unwrap(), &content[*from..*to]);
+        }
+        down.read_status(content.len() as u64, EOF);
+        let up = only(&up.close(OK)).unwrap();
+        let down = only(&down.close(OK)).unwrap();
+        let moved = cuts.iter().map(|(from, to)| to - from).sum::<usize>() as u64;
+        prop_assert_eq!((up.bytes, down.bytes), (moved, moved));
+        let lost = Extent::Partly(Part::OutOfOrder);
+        for told in [&up, &down] {
+            // The last piece left out makes a shorter file that is whole as far as a writer tells.
+            let end = told.ranges.last().map_or(0, |r| r.end);
+            if let Some(sha256) = told.sha256 {
+                prop_assert_eq!(sha256, hash(&content[..usize::try_from(end).unwrap()]));
+            }
+            if told.extent == Extent::Whole {
+                prop_assert!(told.sha256.is_some() && spoil != Some(true));
+                prop_assert!(end == content.len() as u64 || told.direction == Direction::Upload);
+            }
+            if spoil.is_none() && told.extent != lost {
+                prop_assert_eq!(told.extent, Extent::Whole);
+            }
+        }
+        if cuts.len() <= FILE_CHUNKS_MAX {
+            prop_assert!(up.extent != lost && down.extent != lost);
+        }
+        if spoil == Some(true) {
+            prop_assert_eq!(up.sha256, None);
+        }
+    }
+
     #[test]
     fn any_split_gives_the_same_events(packets in packets(), cuts in proptest::collection::vec(1..50usize, 1..20)) {
         prop_assert_eq!(run(&packets, &cuts), run(&packets, &[]));
