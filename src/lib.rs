@@ -60,6 +60,7 @@
 //! | a panic ends one session | `tests/past_holes*.rs` (R12, R32) |
 //! | every queue is bounded | `clippy.toml` bans unbounded ones; `tests/past_holes_load.rs` |
 //! | unknown and forbidden look the same, in words and time | `tests/door_keys.rs`, `tests/door_commands.rs`, `policy::tests` |
+//! | a moved file's hash is right or missing; hostile bytes cost bounded memory | `transfers` tests, `tests/transfers_*.rs` |
 //! | a changed, missing, moved or cut line is found and named | `tests/journal_damage.rs` |
 //! | no patient's name is kept | `tests/konnektor_backup.rs`, the demo |
 //!

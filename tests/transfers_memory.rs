@@ -29,13 +29,13 @@ fn a_gibibyte_of_hostile_sftp_costs_less_than_64_mib() {
     events.extend(tap.target_sent(&packet(2, &[&[0, 0, 0, 3]])));
     let (zero, path) = ([0; 4], [b'x'; 3000]);
     for n in 0..1000u32 {
-        let handle = [string(&n.to_be_bytes()), vec![]].concat();
+        let handle = string(&n.to_be_bytes());
         events.extend(tap.client_sent(&packet(3, &[&zero, &string(&path), &[0, 0, 0, 0x1a], &zero])));
         events.extend(tap.target_sent(&packet(102, &[&zero, &handle])));
     }
     assert_eq!(events, []);
     let mut most = 0;
-    let piece = string(&[7; 100_000]);
+    let piece = string(&vec![7; 100_000]);
     for n in 0..10_700u64 {
         let file = string(&u32::try_from(n * 7 % 1000).unwrap().to_be_bytes());
         // Always a hole before it.

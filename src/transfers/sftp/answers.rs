@@ -59,6 +59,9 @@ impl Sftp {
         }
         let asked = self.pending.remove(&fields.u32()?).ok_or(Unreadable::Unasked)?;
         self.names = self.names.saturating_sub(asked.held());
+        if kind == DATA && !matches!(asked, Asked::Read { .. }) {
+            return Err(Unreadable::Unasked);
+        }
         let status = if kind == STATUS { Some(fields.u32()?) } else { None };
         match asked {
             Asked::Open(path, mode) if kind == HANDLE => self.opened(fields.string()?, *path, mode)?,
@@ -98,11 +101,7 @@ impl Sftp {
             }
             Asked::Change(changed, on) => self.changed(*changed, on, status),
             Asked::Version(version) if status == Some(OK) => self.version = Some(version),
-            Asked::Open(..) | Asked::Read { .. } | Asked::Version(_) | Asked::Other => {
-                if kind == DATA {
-                    return Err(Unreadable::Unasked);
-                }
-            }
+            Asked::Open(..) | Asked::Read { .. } | Asked::Version(_) | Asked::Other => {}
         }
         Ok(())
     }
