@@ -23,6 +23,7 @@
 //! | [`journal`] | append-only, chained, durable; `Permit` → `Started` |
 //! | [`gate`] | decide, then journal; the only caller of both |
 //! | [`konnektor`], [`vault`] | the boxes' management interface; backups at rest |
+//! | [`recording`] | what was done in a relayed terminal: an encrypted asciicast, and the lines that were typed |
 //! | [`commands`], [`sentences`] | the table of commands, and what people read |
 //! | [`transfers`] | which files a relayed channel moved, read from its bytes |
 //! | [`prompt`] | a line editor over any byte stream |
@@ -89,6 +90,7 @@ pub mod policy;
 pub mod prompt;
 pub mod random;
 pub mod relay;
+pub mod recording;
 pub mod secret;
 pub mod sentences;
 pub mod state;

@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("identity", &["names", "clock", "random", "secret", "config", "factor"]),
     ("policy", &["names", "asks", "config", "grants", "identity"]),
     ("journal", &["names", "clock", "asks", "identity", "policy"]),
+    ("recording", &["names", "clock"]),
     ("konnektor", &["names", "clock", "secret"]),
     ("gate", &["names", "clock", "asks", "config", "grants", "identity", "policy", "journal"]),
     ("sentences", &["names", "asks", "config", "identity", "policy", "gate"]),

@@ -160,6 +160,12 @@ pub struct Entry {
     pub bytes: Option<u64>,
     /// A transferred file's SHA-256.
     pub sha256: Option<[u8; 32]>,
+    /// How a typed line was obtained: `marks`, `screen`, `exec` or `script`.
+    pub obtained: Option<String>,
+    /// The channel of the connection.
+    pub channel: Option<u32>,
+    /// The recording's name: `2026-11-21/01J…-0`.
+    pub recording: Option<String>,
     /// What a crash left of a last line (only the journal itself writes this).
     pub torn: Option<Vec<u8>>,
 }
@@ -189,6 +195,9 @@ impl Entry {
             path: None,
             bytes: None,
             sha256: None,
+            obtained: None,
+            channel: None,
+            recording: None,
             torn: None,
         }
     }
@@ -216,6 +225,9 @@ impl Entry {
         body.proven("path", "path_bytes", "path_sha256", self.path.as_deref(), PATH_MAX);
         body.number("bytes", self.bytes);
         body.hash("sha256", self.sha256.as_ref());
+        body.text("obtained", self.obtained.as_deref().map(str::as_bytes), WORD_MAX);
+        body.number("channel", self.channel.map(u64::from));
+        body.text("recording", self.recording.as_deref().map(str::as_bytes), WORD_MAX);
         if let Some(torn) = &self.torn {
             body.text("torn", Some(torn), TORN_MAX);
             body.number("torn_bytes", Some(torn.len() as u64));
@@ -330,6 +342,25 @@ mod tests {
     }
 
     #[test]
+    fn how_a_line_was_obtained_comes_after_the_hash_and_before_what_a_crash_left() {
+        let entry = Entry {
+            command: Some(b"ls".to_vec()),
+            sha256: Some([0; 32]),
+            obtained: Some("marks".into()),
+            channel: Some(3),
+            recording: Some("2026-11-21/00000000010000000000000002-3".into()),
+            torn: Some(b"x".to_vec()),
+            ..Entry::new(Event::Input)
+        };
+        let zeros = "0".repeat(64);
+        let expected = format!(
+            "\"event\":\"input\",\"command\":\"ls\",\"sha256\":\"sha256:{zeros}\",\"obtained\":\"marks\",\"channel\":3,\
+             \"recording\":\"2026-11-21/00000000010000000000000002-3\",\"torn\":\"x\","
+        );
+        assert!(written(&entry).contains(&expected), "{}", written(&entry));
+    }
+
+    #[test]
     fn text_cannot_forge_a_line_or_steer_a_terminal() {
         let evil = "\n{\"seq\":1}\r\u{1b}[2J\u{9b}2J\u{7f}\u{202e}\u{2028}\"\\\0";
         let line = written(&Entry { claimed: Some(evil.into()), ..Entry::new(Event::Refused) });
@@ -377,7 +408,7 @@ mod tests {
                 factor: Some(text.clone()),
                 target: Some(text.clone()),
                 rule: Some(text.clone()),
-                cause: Some(text),
+                cause: Some(text.clone()),
                 sha256: Some([0; 32]),
                 user: Some(format!("firm-jane.{}", "d".repeat(54)).parse().unwrap()),
                 site: Some("a".repeat(63).parse().unwrap()),
@@ -389,6 +420,9 @@ mod tests {
                 bytes_out: Some(u64::MAX),
                 duration_ms: Some(u64::MAX),
                 bytes: Some(u64::MAX),
+                obtained: Some(text.clone()),
+                channel: Some(u32::MAX),
+                recording: Some(text.clone()),
                 ..Entry::new(Event::Finished)
             };
             assert!(written(&entry).len() <= LINE_MAX);
