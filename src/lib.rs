@@ -28,7 +28,7 @@
 //! | [`transfers`] | which files a relayed channel moved, read from its bytes |
 //! | [`prompt`] | a line editor over any byte stream |
 //! | [`front`] | the only SSH server: login, limits, sessions |
-//! | [`house`], [`check`], [`init`], [`ledger`], [`demo`] | build the parts, and the subcommands |
+//! | [`house`], [`check`], [`init`], [`ledger`], [`play`], [`demo`] | build the parts, and the subcommands |
 //!
 //! Lower never imports higher: `tests/imports.rs` holds the table of who may use whom.
 //!
@@ -86,6 +86,7 @@ pub mod journal;
 pub mod konnektor;
 pub mod ledger;
 pub mod names;
+pub mod play;
 pub mod policy;
 pub mod prompt;
 pub mod random;
