@@ -100,28 +100,25 @@ pub async fn run(options: Options) -> anyhow::Result<u8> {
         Ok(playback) => playback,
         Err(error) => return Ok(failed(&error)),
     };
-    let done = match &options.export {
-        Some(file) => {
-            let format = match options.version {
-                Version::V2 => Format::V2,
-                Version::V3 => Format::V3,
-            };
-            export(&mut playback, format, file)?
-        }
-        None => {
-            let mut out = std::io::stdout().lock();
-            let stop = tokio::signal::ctrl_c();
-            let pace = Pace { speed: options.speed, idle_limit: options.idle_limit };
-            let played = tokio::select! {
-                played = show(&mut playback, &pace, &mut out) => Some(played),
-                _ = stop => None,
-            };
-            out.write_all(RESET)?;
-            out.flush()?;
-            match played {
-                Some(played) => played?,
-                None => return Ok(0),
-            }
+    let done = if let Some(file) = &options.export {
+        let format = match options.version {
+            Version::V2 => Format::V2,
+            Version::V3 => Format::V3,
+        };
+        export(&mut playback, format, file)?
+    } else {
+        let mut out = std::io::stdout().lock();
+        let stop = tokio::signal::ctrl_c();
+        let pace = Pace { speed: options.speed, idle_limit: options.idle_limit };
+        let played = tokio::select! {
+            played = show(&mut playback, &pace, &mut out) => Some(played),
+            _ = stop => None,
+        };
+        out.write_all(RESET)?;
+        out.flush()?;
+        match played {
+            Some(played) => played?,
+            None => return Ok(0),
         }
     };
     if let Err(error) = done {

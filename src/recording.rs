@@ -77,11 +77,15 @@ impl CannotRecord {
 
     fn of(error: &std::io::Error) -> Self {
         use std::io::ErrorKind::{AlreadyExists, NotFound, QuotaExceeded, StorageFull};
-        match error.kind() {
-            StorageFull | QuotaExceeded => Self::Full,
-            AlreadyExists => Self::Exists,
-            NotFound => Self::Gone,
-            kind => Self::Failed(kind.to_string()),
+        let kind = error.kind();
+        if matches!(kind, StorageFull | QuotaExceeded) {
+            Self::Full
+        } else if kind == AlreadyExists {
+            Self::Exists
+        } else if kind == NotFound {
+            Self::Gone
+        } else {
+            Self::Failed(kind.to_string())
         }
     }
 }

@@ -42,14 +42,12 @@ impl Filter {
 fn asks(body: &[u8]) -> bool {
     let Some((last, parameters)) = body.split_last() else { return false };
     match last {
-        b'c' | b'n' | b'x' | b'y' => true,
+        // `t` moves, resizes and reports the player's own window.
+        b'c' | b'n' | b'x' | b'y' | b't' => true,
         b'p' => parameters.last() == Some(&b'$'),
         b'q' => parameters.first() == Some(&b'>'),
-        b'u' => parameters.first() == Some(&b'?'),
-        b'S' => parameters.first() == Some(&b'?'),
+        b'u' | b'S' => parameters.first() == Some(&b'?'),
         b'v' | b'w' | b'|' => parameters.iter().any(|byte| matches!(byte, b'$' | b'*' | b'\'' | b'#' | b'&')),
-        // Moves, resizes and reports of the player's own window.
-        b't' => true,
         _ => false,
     }
 }

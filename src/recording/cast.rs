@@ -200,7 +200,7 @@ impl Exporter {
     /// The first line, with its line feed.
     #[must_use]
     pub fn header(&self, header: &Header) -> String {
-        let value = match self.format {
+        let mut value = match self.format {
             Format::V3 => json!(header),
             Format::V2 => json!({
                 "version": 2,
@@ -212,10 +212,9 @@ impl Exporter {
                 "env": { "TERM": header.term.kind },
             }),
         };
-        let value = match value {
-            Value::Object(fields) => fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
-            other => other,
-        };
+        if let Value::Object(fields) = &mut value {
+            fields.retain(|_, value| !value.is_null());
+        }
         format!("{value}\n")
     }
 

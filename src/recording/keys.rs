@@ -129,8 +129,9 @@ impl Keys {
             (b"13" | b"13;1", b'u') | (b"27;1;13", b'~') => Some(Key::Enter),
             (b"99;5", b'u') | (b"27;5;99", b'~') => Some(Key::Interrupt),
             // Answers: positions, attributes, modes, sizes, focus, mouse.
-            ([b'?' | b'>' | b'<', ..], _) | (_, b'c' | b'n' | b't' | b'y' | b'I' | b'O' | b'M') => None,
-            ([_, ..], b'R') => None,
+            ([b'?' | b'>' | b'<', ..], _)
+            | (_, b'c' | b'n' | b't' | b'y' | b'I' | b'O' | b'M')
+            | ([_, ..], b'R') => None,
             _ => Some(Key::Edit),
         }
     }

@@ -196,7 +196,8 @@ impl Lines {
 
     /// The first key of a line.
     fn begin(&mut self, pause: bool) -> Entry {
-        let ahead = !self.waiting.is_empty() && !(pause && self.output_since_enter);
+        let settled = pause && self.output_since_enter;
+        let ahead = !settled && !self.waiting.is_empty();
         let mut entry = Entry {
             prompt: None,
             doubtful: !self.waiting.is_empty(),

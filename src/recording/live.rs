@@ -377,3 +377,28 @@ async fn blocking(
     });
     written.await.map_err(|_| CannotRecord::Failed("interrupted".into()))?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_while_lines_are_read_is_remarked_and_reading_goes_on() {
+        let mut state = State {
+            lines: Lines::new(80, 24),
+            size: (80, 24),
+            carry: Vec::new(),
+            last: Timestamp::UNIX_EPOCH,
+            told: Timestamp::UNIX_EPOCH,
+            output_bytes: 0,
+            typed: 0,
+            ended: false,
+        };
+        let noted = state.watched(|_| panic!("as a model would"));
+        assert!(matches!(noted.as_slice(), [Noted::Remark(_)]));
+        let now = Timestamp::UNIX_EPOCH;
+        state.watched(|lines| lines.output(b"$ ", now));
+        state.watched(|lines| lines.input(b"ls\r", now));
+        assert!(matches!(state.watched(|lines| lines.output(b"ls\r\n", now)).as_slice(), [Noted::Typed(_)]));
+    }
+}

@@ -92,8 +92,8 @@ impl Playback {
         let sealed = frame(&mut file, 0)?.ok_or(Unreadable::Nothing)?;
         let (link, lines) = opened(&sealed, 0, &hex(&Sha256::digest(MAGIC)), &identities)?;
         let damaged = |what| Unreadable::Damaged { frame: 0, what };
-        let line = lines.lines().next().unwrap_or_default();
-        let header: Header = serde_json::from_str(line).map_err(|_| damaged("its header is none"))?;
+        let first = lines.lines().next().unwrap_or_default();
+        let header: Header = serde_json::from_str(first).map_err(|_| damaged("its header is none"))?;
         if link.end.is_some() || header.version != 3 {
             return Err(damaged("its header is none"));
         }

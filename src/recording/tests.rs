@@ -167,18 +167,18 @@ async fn a_frame_that_is_missing_moved_doubled_or_of_another_recording_is_named(
     let with = |order: &[&Vec<u8>]| {
         let frames: Vec<u8> = order.iter().flat_map(|frame| frame.iter().copied()).collect();
         std::fs::write(&path, [tape::MAGIC, &frames].concat()).unwrap();
-        read(&recordings, &kept.name).map_err(|(_, error)| match error {
-            Unreadable::Damaged { frame, .. } => frame,
-            other => panic!("{other:?}"),
+        read(&recordings, &kept.name).map_err(|(_, error)| {
+            let Unreadable::Damaged { frame, .. } = error else { panic!("{error:?}") };
+            frame
         })
     };
-    let [a, b, c, d, e] = &parts[..] else { panic!() };
-    assert!(with(&[a, b, c, d, e]).is_ok());
-    assert_eq!(with(&[a, c, d, e]), Err(1), "missing");
-    assert_eq!(with(&[a, b, d, c, e]), Err(2), "moved");
-    assert_eq!(with(&[a, b, b, c, d, e]), Err(2), "doubled");
-    assert_eq!(with(&[a, b, c, d, e, e]), Err(5), "after the last");
-    assert_eq!(with(&[a, &foreign[1]]), Err(1), "of another recording");
+    let of = |order: &[usize]| with(&order.iter().map(|at| &parts[*at]).collect::<Vec<_>>());
+    assert!(of(&[0, 1, 2, 3, 4]).is_ok());
+    assert_eq!(of(&[0, 2, 3, 4]), Err(1), "missing");
+    assert_eq!(of(&[0, 1, 3, 2, 4]), Err(2), "moved");
+    assert_eq!(of(&[0, 1, 1, 2, 3, 4]), Err(2), "doubled");
+    assert_eq!(of(&[0, 1, 2, 3, 4, 4]), Err(5), "after the last");
+    assert_eq!(with(&[&parts[0], &foreign[1]]), Err(1), "of another recording");
     assert_eq!(with(&foreign.iter().collect::<Vec<_>>()), Err(0), "another recording");
     let stranger = Recordings { identities: Arc::new([Identity::generate()]), ..recordings.clone() };
     assert_eq!(read(&stranger, &other.name), Err((0, Unreadable::WrongIdentity)));

@@ -23,7 +23,7 @@ pub fn about(session: u128, command: Option<&str>) -> About {
         firm: "firm".parse().unwrap(),
         site: "praxis-mueller".parse().unwrap(),
         host: "backup".parse().unwrap(),
-        command: command.map(|command| command.into()),
+        command: command.map(Into::into),
         term: "xterm-256color".into(),
         cols: 80,
         rows: 24,

@@ -55,15 +55,14 @@ impl Lines {
                     return;
                 }
                 self.enters = self.enters.saturating_sub(self.collected.len().max(1));
-                // A program can print a mark too: what was seen gives way to its own line only.
-                if self.collected.iter().all(|seen| squeezed(&typed.line).contains(&squeezed(&seen.line))) {
-                    self.collected.clear();
-                }
-                self.release(noted);
-                self.runs();
+                // A program can print a mark too: only what is in it was its line, all else that was seen stands.
+                let marked = squeezed(&typed.line);
+                self.collected.retain(|seen| !marked.contains(&squeezed(&seen.line)));
                 if !typed.line.trim().is_empty() {
                     noted.push(Noted::Typed(typed));
                 }
+                self.release(noted);
+                self.runs();
             }
             Mark::Runs => {
                 self.runs();

@@ -171,7 +171,7 @@ fn marks_that_a_program_prints_hide_no_line_and_make_none() {
     assert_eq!(found[2], "* marked, but entered by nobody: rm -rf /home");
     // Where a prompt marks itself and nothing else, a program's mark does not take the place of what was seen.
     p.shows("\x1b]133;A\x07host$ \x1b]133;B\x07").types("evil").enter().shows("\x1b]633;E;harmless\x07\r\n");
-    assert_eq!(p.found(), ["screen evil", "marks harmless"]);
+    assert_eq!(p.found(), ["marks harmless", "screen evil"]);
     // A prompt that never says C: the screen's word stands after a second, or at the next prompt.
     p.shows("\x1b]133;A\x07host$ \x1b]133;B\x07")
         .types("one")
