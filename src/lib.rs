@@ -63,6 +63,10 @@
 //! | unknown and forbidden look the same, in words and time | `tests/door_keys.rs`, `tests/door_commands.rs`, `policy::tests` |
 //! | a moved file's hash is right or missing; hostile bytes cost bounded memory | `transfers` tests, `tests/transfers_*.rs` |
 //! | a changed, missing, moved or cut line is found and named | `tests/journal_damage.rs` |
+//! | what was not echoed is in no line and in no recording | `tests/recording_shell.rs`, `recording::lines::tests` |
+//! | a recording that was cut plays up to the cut; one that was changed says where | `tests/recording_crash.rs`, `recording::tests` |
+//! | no recording, no more of the session: a full disk, a removed file | `tests/recording_crash.rs`, `recording::tests` |
+//! | a recording played asks the terminal nothing and fills no clipboard | `play::filter::tests`, `tests/recording_play.rs` |
 //! | no patient's name is kept | `tests/konnektor_backup.rs`, the demo |
 //!
 //! What russh does not let us hold from outside is listed in `docs/ssh.md`; what broke other gateways, in `docs/past-holes.md`.

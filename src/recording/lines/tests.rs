@@ -231,3 +231,10 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_prompt_at_the_right_is_no_part_of_the_line() {
+    let mut p = Played::at("host% \x1b[30G[right]\x1b[7G");
+    p.types("ls").enter();
+    assert_eq!(p.found(), ["screen ls"]);
+}
