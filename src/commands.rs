@@ -83,7 +83,13 @@ pub async fn run(started: Started<Command>, works: &Works, out: &Out) -> Result<
         | Verb::KonnektorShow { .. } => konnektor::run(&started, works, out).await,
     };
     let ended = ended.unwrap_or_else(|ended| ended);
-    let outcome = Outcome { exit: ended.exit, bytes_in: 0, bytes_out: out.bytes(), cause: ended.cause };
+    let outcome = Outcome {
+        exit: ended.exit,
+        bytes_in: 0,
+        bytes_out: out.bytes(),
+        cause: ended.cause,
+        ..Outcome::default()
+    };
     started.finish(outcome).await?;
     Ok(ended.exit)
 }

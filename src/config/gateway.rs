@@ -38,6 +38,8 @@ pub struct Storage {
     pub vault: PathBuf,
     /// The journal's folder.
     pub journal: PathBuf,
+    /// The recordings' folder, `file:PATH`.
+    pub recordings: PathBuf,
     /// The gateway's host key, Ed25519.
     pub host_key: PathBuf,
     /// The journal's own key, Ed25519.
@@ -224,6 +226,7 @@ fn storage(table: Option<Table<'_, '_>>, problems: &mut Problems) -> Storage {
         state: "state/pforte.sqlite".into(),
         vault: "state/vault".into(),
         journal: "state/journal".into(),
+        recordings: "state/recordings".into(),
         host_key: "state/host_ed25519".into(),
         journal_key: "state/journal_ed25519".into(),
         target_key: "state/target_ed25519".into(),
@@ -240,6 +243,7 @@ fn storage(table: Option<Table<'_, '_>>, problems: &mut Problems) -> Storage {
     url("state", "sqlite:", &mut found.state, problems);
     url("vault", "file:", &mut found.vault, problems);
     url("journal", "file:", &mut found.journal, problems);
+    url("recordings", "file:", &mut found.recordings, problems);
     let mut path = |key, into: &mut PathBuf| {
         if let Some(path) = table.parsed::<PathBuf>(key, problems) {
             *into = path.value;

@@ -2,7 +2,7 @@
 //! Absent on purpose: deciding, and dialling what a client named.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use russh::server::{ChannelOpenHandle, Msg};
@@ -32,6 +32,8 @@ pub struct Hops {
     shared: Arc<Shared>,
     open: Arc<AtomicUsize>,
     opened: usize,
+    /// Of channels in relayed sessions.
+    numbers: Arc<AtomicU32>,
     gone: CancellationToken,
     _end: DropGuard,
 }
@@ -49,7 +51,15 @@ impl Hops {
     /// None yet.
     pub fn new(front: Arc<Front>, shared: Arc<Shared>) -> Self {
         let gone = CancellationToken::new();
-        Self { front, shared, open: Arc::default(), opened: 0, _end: gone.clone().drop_guard(), gone }
+        Self {
+            front,
+            shared,
+            open: Arc::default(),
+            opened: 0,
+            numbers: Arc::default(),
+            _end: gone.clone().drop_guard(),
+            gone,
+        }
     }
 
     /// A client wants to go on to `name:port`. Answers `reply` when it is decided, not before; waits for nothing.
@@ -67,6 +77,7 @@ impl Hops {
             inbox: Inbox::new(read, backlog),
             out,
             gone: self.gone.clone(),
+            numbers: self.numbers.clone(),
             as_asked: format!("direct-tcpip {name}:{port}").into_bytes(),
         };
         let target = self.front.hosts.find(name, port);
@@ -92,6 +103,7 @@ struct Opening {
     inbox: Inbox,
     out: ChannelWriteHalf<Msg>,
     gone: CancellationToken,
+    numbers: Arc<AtomicU32>,
     as_asked: Vec<u8>,
 }
 
@@ -125,8 +137,8 @@ impl Opening {
         reply.accept().await;
         let relays = self.front.relays.clone();
         let config = self.front.inner.clone();
-        let Self { who, inbox, out, gone, .. } = self;
-        relay::Inner { relays, config, who, target, ask, started, inbox, out, gone }.run().await;
+        let Self { who, inbox, out, gone, numbers, .. } = self;
+        relay::Inner { relays, config, who, target, ask, started, inbox, out, gone, numbers }.run().await;
     }
 
     async fn sealed(self, target: &Target, reply: ChannelOpenHandle) {

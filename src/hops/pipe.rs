@@ -96,6 +96,7 @@ impl Pipe {
             bytes_in: counted.up.load(Ordering::Relaxed),
             bytes_out: counted.down.load(Ordering::Relaxed),
             cause: Some(ended.to_string()),
+            ..Outcome::default()
         };
         started.finish(outcome).await?;
         Ok(ended)

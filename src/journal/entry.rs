@@ -16,7 +16,8 @@ const TARGET_MAX: usize = 384;
 const WORD_MAX: usize = 128;
 const CAUSE_MAX: usize = 1024;
 const PATH_MAX: usize = 2048;
-const TORN_MAX: usize = 1024;
+const TO_MAX: usize = 1024;
+const TORN_MAX: usize = 512;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,6 +161,10 @@ pub struct Entry {
     pub bytes: Option<u64>,
     /// A transferred file's SHA-256.
     pub sha256: Option<[u8; 32]>,
+    /// Which way a file went: `upload` or `download`; of other changes what was done: `removed`, `renamed`, …
+    pub change: Option<String>,
+    /// A second path: where a file was renamed to.
+    pub to: Option<Vec<u8>>,
     /// How a typed line was obtained: `marks`, `screen`, `exec` or `script`.
     pub obtained: Option<String>,
     /// The channel of the connection.
@@ -195,6 +200,8 @@ impl Entry {
             path: None,
             bytes: None,
             sha256: None,
+            change: None,
+            to: None,
             obtained: None,
             channel: None,
             recording: None,
@@ -225,6 +232,8 @@ impl Entry {
         body.proven("path", "path_bytes", "path_sha256", self.path.as_deref(), PATH_MAX);
         body.number("bytes", self.bytes);
         body.hash("sha256", self.sha256.as_ref());
+        body.text("change", self.change.as_deref().map(str::as_bytes), WORD_MAX);
+        body.proven("to", "to_bytes", "to_sha256", self.to.as_deref(), TO_MAX);
         body.text("obtained", self.obtained.as_deref().map(str::as_bytes), WORD_MAX);
         body.number("channel", self.channel.map(u64::from));
         body.text("recording", self.recording.as_deref().map(str::as_bytes), WORD_MAX);
@@ -420,6 +429,8 @@ mod tests {
                 bytes_out: Some(u64::MAX),
                 duration_ms: Some(u64::MAX),
                 bytes: Some(u64::MAX),
+                change: Some(text.clone()),
+                to: Some(bytes.clone()),
                 obtained: Some(text.clone()),
                 channel: Some(u32::MAX),
                 recording: Some(text.clone()),

@@ -42,6 +42,10 @@ pub struct Outcome {
     pub bytes_out: u64,
     /// Why it failed, for the journal; free of secrets.
     pub cause: Option<String>,
+    /// The number of the session's channel.
+    pub channel: Option<u32>,
+    /// The recording that was made of it, and its SHA-256.
+    pub recording: Option<(String, [u8; 32])>,
 }
 
 impl Journal {
@@ -120,6 +124,9 @@ impl End {
             bytes_out: Some(outcome.bytes_out),
             duration_ms: Some(u64::try_from(took).unwrap_or_default()),
             cause: outcome.cause,
+            channel: outcome.channel,
+            sha256: outcome.recording.as_ref().map(|(_, hash)| *hash),
+            recording: outcome.recording.map(|(name, _)| name),
             ..line
         })
     }

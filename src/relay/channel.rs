@@ -10,6 +10,7 @@ use russh::{ChannelMsg, ChannelWriteHalf, Pty, client};
 
 use super::Session;
 use super::door::Turn;
+use super::scribe::{CannotWrite, Scribe};
 use super::target::{Failed, TargetLine};
 use crate::asks::{Act, Deed};
 use crate::commands::exit;
@@ -45,15 +46,15 @@ pub struct Terminal {
 }
 
 /// All that a client said before its command, and the command.
-struct Wish {
-    terminal: Option<Terminal>,
+pub struct Wish {
+    pub terminal: Option<Terminal>,
     variables: Vec<(String, String)>,
     /// What is not forwarded here.
     refused: Vec<&'static str>,
-    deed: Deed,
-    as_asked: Vec<u8>,
+    pub deed: Deed,
+    pub as_asked: Vec<u8>,
     /// A subsystem's name.
-    subsystem: Option<String>,
+    pub subsystem: Option<String>,
 }
 
 /// The technician's side of the channel.
@@ -196,11 +197,13 @@ struct Ended {
     cause: Option<String>,
     /// The client has not been told yet.
     sentence: Option<String>,
+    /// It ended because it could not be written down.
+    unwritten: bool,
 }
 
 impl Ended {
     fn because(exit: u32, cause: impl Into<String>, sentence: Option<String>) -> Self {
-        Self { exit: Some(exit), cause: Some(cause.into()), sentence }
+        Self { exit: Some(exit), cause: Some(cause.into()), sentence, unwritten: false }
     }
 }
 
@@ -212,8 +215,21 @@ struct Counted {
 
 async fn run(session: &Session, wish: &Wish, mut inbox: Inbox, client: &Client, started: Started<Act>) {
     let counted = Counted::default();
-    let work = act(session, wish, &mut inbox, client, &counted);
-    let ended = tokio::select! {
+    let channel = session.numbers.fetch_add(1, Ordering::Relaxed);
+    // No record, no session.
+    let scribe = match inbox.beside(Scribe::begin(session, wish, channel)).await {
+        Ok(Ok(scribe)) => scribe,
+        Ok(Err(cannot)) => {
+            client.accept().await;
+            return finish(inbox, client, started, unwritten(session, &cannot), Outcome::default()).await;
+        }
+        Err(overfull) => {
+            let ended = Ended::because(exit::FAILED, overfull.to_string(), None);
+            return finish(inbox, client, started, ended, Outcome::default()).await;
+        }
+    };
+    let work = act(session, wish, &mut inbox, client, &scribe, &counted);
+    let mut ended = tokio::select! {
         ended = work => ended,
         () = session.stop.cancelled() => Ended::because(exit::FAILED, "session-ended", None),
         () = idled(session.relays.idle, &counted) => {
@@ -225,23 +241,45 @@ async fn run(session: &Session, wish: &Wish, mut inbox: Inbox, client: &Client, 
     let (up, down) = (counted.up.load(Ordering::Relaxed), counted.down.load(Ordering::Relaxed));
     session.moved.up.fetch_add(up, Ordering::Relaxed);
     session.moved.down.fetch_add(down, Ordering::Relaxed);
-    let outcome = Outcome {
-        exit: ended.exit.unwrap_or(exit::FAILED),
-        bytes_in: up,
-        bytes_out: down,
-        cause: ended.cause,
+    let recording = match inbox.beside(scribe.end(session, ended.exit)).await {
+        Ok(Ok(recording)) => recording,
+        Ok(Err(cannot)) => {
+            if !ended.unwritten {
+                ended = unwritten(session, &cannot);
+            }
+            None
+        }
+        Err(Overfull) => None,
     };
+    let outcome =
+        Outcome { bytes_in: up, bytes_out: down, channel: Some(channel), recording, ..Outcome::default() };
+    finish(inbox, client, started, ended, outcome).await;
+}
+
+/// What cannot be written down is not done.
+fn unwritten(session: &Session, cannot: &CannotWrite) -> Ended {
+    let german = session.pick("en", "de") == "de";
+    let sentence = match cannot {
+        CannotWrite::Record(why) => why.sentence(german).to_owned(),
+        CannotWrite::Journal(_) => crate::sentences::cannot_journal(session.relays.language).to_owned(),
+    };
+    let ended = Ended::because(exit::CANNOT_JOURNAL, cannot.to_string(), Some(sentence));
+    Ended { unwritten: true, ..ended }
+}
+
+/// The last line, then the last frames.
+async fn finish(mut inbox: Inbox, client: &Client, started: Started<Act>, ended: Ended, outcome: Outcome) {
+    let outcome = Outcome { exit: ended.exit.unwrap_or(exit::FAILED), cause: ended.cause, ..outcome };
     // The line first: who has read the end of a command may look for it at once.
     let finished = inbox.beside(started.finish(outcome)).await;
     if !matches!(finished, Ok(Ok(()))) {
         tracing::error!("the end of a command at a host could not be journalled");
     }
     if let Some(sentence) = ended.sentence {
-        client.say(&sentence).await;
+        inbox.beside(client.say(&sentence)).await.ok();
     }
     // Nobody writes to the client any more; what it still says is let go.
-    let end = client.end(ended.exit);
-    inbox.beside(end).await.ok();
+    inbox.beside(client.end(ended.exit)).await.ok();
 }
 
 /// Returns when nothing has been counted for `idle`.
@@ -265,7 +303,14 @@ struct There {
     out: ChannelWriteHalf<client::Msg>,
 }
 
-async fn act(session: &Session, wish: &Wish, inbox: &mut Inbox, client: &Client, counted: &Counted) -> Ended {
+async fn act(
+    session: &Session,
+    wish: &Wish,
+    inbox: &mut Inbox,
+    client: &Client,
+    scribe: &Scribe,
+    counted: &Counted,
+) -> Ended {
     let german = session.pick("en", "de") == "de";
     let begun = inbox.beside(begin(session, wish)).await;
     let mut there = match begun {
@@ -278,7 +323,12 @@ async fn act(session: &Session, wish: &Wish, inbox: &mut Inbox, client: &Client,
         Ok(Ok(None)) => {
             // As the host said it: some clients try another way then.
             client.refuse().await;
-            return Ended { exit: None, cause: Some("target-refused".into()), sentence: None };
+            return Ended {
+                exit: None,
+                cause: Some("target-refused".into()),
+                sentence: None,
+                unwritten: false,
+            };
         }
         Ok(Ok(Some(there))) => there,
     };
@@ -293,8 +343,8 @@ async fn act(session: &Session, wish: &Wish, inbox: &mut Inbox, client: &Client,
     }
     let writing = there.line.ledger.writing();
     let (ended, clean) = tokio::select! {
-        ended = up(inbox, &there.out, client, counted) => (ended, false),
-        down = down(&mut there.inbox, client, counted) => down,
+        ended = up(session, inbox, &there.out, client, scribe, counted) => (ended, false),
+        down = down(session, &mut there.inbox, client, scribe, counted) => down,
     };
     drop(writing);
     let There { line, inbox: back, out } = there;
@@ -355,24 +405,42 @@ async fn answered(inbox: &mut Inbox) -> Result<bool, Failed> {
 
 /// From the technician to the host. Returns when the technician's side is closed.
 async fn up(
+    session: &Session,
     inbox: &mut Inbox,
     there: &ChannelWriteHalf<client::Msg>,
     client: &Client,
+    scribe: &Scribe,
     counted: &Counted,
 ) -> Ended {
     loop {
         let passed = match inbox.next().await {
             Some(Piece::Data(data)) => {
                 counted.up.fetch_add(data.len() as u64, Ordering::Relaxed);
-                inbox.beside(there.data_bytes(data)).await
+                match inbox.beside(scribe.up(&data)).await {
+                    Ok(Ok(())) => inbox.beside(there.data_bytes(data)).await,
+                    Ok(Err(cannot)) => return unwritten(session, &cannot),
+                    Err(overfull) => Err(overfull),
+                }
             }
             Some(Piece::Other(ChannelMsg::WindowChange { col_width, row_height, pix_width, pix_height })) => {
-                inbox.beside(there.window_change(col_width, row_height, pix_width, pix_height)).await
+                match inbox.beside(scribe.resize(col_width, row_height)).await {
+                    Ok(Ok(())) => {
+                        let change = there.window_change(col_width, row_height, pix_width, pix_height);
+                        inbox.beside(change).await
+                    }
+                    Ok(Err(cannot)) => return unwritten(session, &cannot),
+                    Err(overfull) => Err(overfull),
+                }
             }
             Some(Piece::Other(ChannelMsg::Signal { signal })) => inbox.beside(there.signal(signal)).await,
             Some(Piece::Other(ChannelMsg::Eof)) => inbox.beside(there.eof()).await,
             Some(Piece::Other(ChannelMsg::Close)) | None => {
-                return Ended { exit: None, cause: Some("client-closed".into()), sentence: None };
+                return Ended {
+                    exit: None,
+                    cause: Some("client-closed".into()),
+                    sentence: None,
+                    unwritten: false,
+                };
             }
             // A second command on the same channel (RFC 4254 §6.5: one of them can succeed).
             Some(Piece::Other(
@@ -395,18 +463,32 @@ async fn up(
 }
 
 /// From the host to the technician. Returns when the host's side is closed, and whether it was closed in order.
-async fn down(there: &mut Inbox, client: &Client, counted: &Counted) -> (Ended, bool) {
-    let mut ended = Ended { exit: None, cause: None, sentence: None };
+async fn down(
+    session: &Session,
+    there: &mut Inbox,
+    client: &Client,
+    scribe: &Scribe,
+    counted: &Counted,
+) -> (Ended, bool) {
+    let mut ended = Ended { exit: None, cause: None, sentence: None, unwritten: false };
     let mut told = false;
     loop {
         let gone = match there.next().await {
             Some(Piece::Data(data)) => {
                 counted.down.fetch_add(data.len() as u64, Ordering::Relaxed);
-                there.beside(client.out.data_bytes(data)).await
+                match there.beside(scribe.down(&data)).await {
+                    Ok(Ok(())) => there.beside(client.out.data_bytes(data)).await,
+                    Ok(Err(cannot)) => return (unwritten(session, &cannot), false),
+                    Err(overfull) => Err(overfull),
+                }
             }
             Some(Piece::Extended(kind, data)) => {
                 counted.down.fetch_add(data.len() as u64, Ordering::Relaxed);
-                there.beside(client.out.extended_data_bytes(kind, data)).await
+                match there.beside(scribe.errors(&data)).await {
+                    Ok(Ok(())) => there.beside(client.out.extended_data_bytes(kind, data)).await,
+                    Ok(Err(cannot)) => return (unwritten(session, &cannot), false),
+                    Err(overfull) => Err(overfull),
+                }
             }
             Some(Piece::Other(ChannelMsg::ExitStatus { exit_status })) => {
                 (ended.exit, told) = (Some(exit_status), true);

@@ -47,6 +47,7 @@ pub async fn serve(
         bytes_in: up.load(Ordering::Relaxed),
         bytes_out: down.load(Ordering::Relaxed),
         cause,
+        ..Outcome::default()
     };
     let opened = async {
         let line = session.pool.take(&session).await?;

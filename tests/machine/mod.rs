@@ -156,7 +156,8 @@ pub struct Stage {
     pub config: PathBuf,
 }
 
-const RULES: &str =
+/// Everybody of the firm may go to the backup server.
+pub const RULES: &str =
     "[[rule]]\nwho = [\"firm-*\"]\nmay = [\"hop backup\", \"forward backup\"]\non = [\"praxis-mueller\"]\n";
 
 impl Stage {
