@@ -111,8 +111,10 @@ pub async fn run(options: Options) -> anyhow::Result<u8> {
         let stop = tokio::signal::ctrl_c();
         let pace = Pace { speed: options.speed, idle_limit: options.idle_limit };
         let played = tokio::select! {
-            played = show(&mut playback, &pace, &mut out) => Some(played),
+            // First, so that Ctrl-C is heard from the first byte on.
+            biased;
             _ = stop => None,
+            played = show(&mut playback, &pace, &mut out) => Some(played),
         };
         out.write_all(RESET)?;
         out.flush()?;

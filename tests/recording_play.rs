@@ -134,3 +134,50 @@ async fn asciinema_reads_what_is_exported() {
     let cat = cat.unwrap();
     assert_eq!(String::from_utf8_lossy(&cat.stdout), "äöü 你\x1b[1mbold\x1b[0m\r\n", "{cat:?}");
 }
+
+#[tokio::test]
+async fn an_interrupt_ends_the_playing_and_leaves_the_terminal_as_it_was() {
+    use std::io::Read as _;
+    let (dir, _) = house();
+    let home = dir.path().join("gateway");
+    let identities = pforte::vault::read_identities(&home.join("state/vault.agekey")).unwrap();
+    let recipients = identities.iter().map(age::x25519::Identity::to_public).collect();
+    let about = about(5, None);
+    let (started, asked) = (about.started, std::sync::atomic::AtomicI64::new(0));
+    // An hour passes between one call and the next.
+    let clock = Clock::of(move || {
+        let hours = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        started + jiff::SignedDuration::from_hours(hours)
+    });
+    let recordings = Recordings::open(&home.join("state/recordings"), recipients, identities, clock).unwrap();
+    let recording = recordings.begin(about).await.unwrap();
+    recording.output(b"\x1b[?1049h\x1b[?25lfirst").await.unwrap();
+    recording.output(b"an hour later").await.unwrap();
+    let session = recording.finish(None).await.unwrap().name.session().to_string();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pforte"))
+        .args(["play", &session, "--config"])
+        .arg(&home)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"first") {
+        let mut byte = [0];
+        out.read_exact(&mut byte).unwrap();
+        seen.push(byte[0]);
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(
+        rest.starts_with("\x1b[?1049l") && rest.contains("\x1b[?25h") && !rest.contains("later"),
+        "{rest:?}"
+    );
+    // So long a pause can be cut short.
+    let (code, out, _) = play(dir.path(), &[&session, "--idle-limit", "0.01", "--speed", "2"]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("an hour later"));
+}

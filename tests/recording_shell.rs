@@ -188,3 +188,15 @@ async fn a_long_line_a_resize_and_a_bracketed_paste_are_read_whole() {
         assert_eq!(typed, expected);
     }
 }
+
+#[test]
+fn sourced_where_nobody_sits_the_marks_change_nothing() {
+    for (shell, file) in [("bash", "pforte.bash"), ("zsh", "pforte.zsh")] {
+        let file = format!("{}/contrib/shell-integration/{file}", env!("CARGO_MANIFEST_DIR"));
+        let script = format!("set -eu; . {file}; . {file}; echo \"ok ${{PROMPT_COMMAND-}}${{PS0-}}\"");
+        let run =
+            std::process::Command::new(shell).args(["-c", &script]).env("TERM", "xterm").output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&run.stdout), "ok \n", "{run:?}");
+        assert!(run.stderr.is_empty(), "{run:?}");
+    }
+}

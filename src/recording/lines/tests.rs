@@ -212,8 +212,9 @@ fn lines_that_are_never_shown_are_given_up_and_take_bounded_room() {
     }
     assert!(p.lines.waiting.len() <= AHEAD_MAX);
     assert!(p.found().contains(&"* a line typed ahead was given up: too many".to_owned()));
-    for _ in 0..300 {
-        p.shows(&"text\r\n".repeat(4000));
+    let line = format!("{}\r\n", "text ".repeat(80));
+    for _ in 0..(AHEAD_BYTES / line.len() / 100 + 2) {
+        p.shows(&line.repeat(100));
     }
     assert!(p.lines.waiting.is_empty());
     assert!(p.found().last().unwrap().starts_with("* lines typed ahead and not shown"));
@@ -229,6 +230,15 @@ proptest::proptest! {
             if *output { p.shows(text) } else { p.keys(text) }.later(90);
             proptest::prop_assert!(p.lines.waiting.len() <= AHEAD_MAX && p.lines.collected.len() <= 65);
         }
+    }
+}
+
+#[test]
+fn a_line_that_is_wiped_out_at_enter_is_read_before() {
+    for wiped in ["\x1b[H\x1b[2J\x1b[3J$ ", "\x1b[2J\x1b[H$ ", "\x1b[5;1H", "\x1bE", "\x0b"] {
+        let mut p = Played::at("host$ ");
+        p.types("clear").keys("\r").shows(wiped);
+        assert_eq!(p.found(), ["screen clear"], "{wiped:?}");
     }
 }
 
