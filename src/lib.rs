@@ -17,6 +17,7 @@
 //! | [`config`] | `policy/` → data, every error at once with its place |
 //! | [`state`] | what outlives a restart: used codes, learned certificates, penalties |
 //! | [`factor`] | the second factor's providers: a question goes out, a verdict comes back |
+//! | [`authority`] | the gateway's own certificate authorities: for host keys, for technicians at a target |
 //! | [`identity`] | `KeyProven`, `Principal`, `Machine`: the proofs, and the only places that make them |
 //! | [`grants`] | the customer's consent (so far: nobody has a switch, so nobody has consented) |
 //! | [`policy`] | `decide`: pure, no clock, no I/O |
@@ -55,6 +56,7 @@
 //! | no shell; nothing a client sent becomes part of a command line | `commands::parse` tests, `tests/door_commands.rs` |
 //! | addresses to dial come from `policy/sites` alone | `clippy.toml` bans every other dial; `tests/imports.rs` |
 //! | secrets have types that cannot be printed | `tests/compile_fail/a_secret_*.rs`, `tests/konnektor_faults.rs` |
+//! | a host certificate names its hosts alone and is renewed in time; a user certificate lasts five minutes | `tests/authority.rs`, `tests/door_certificates.rs` |
 //! | a removed or expired key ends what it opened within a second | `tests/door_keys.rs`, `tests/past_holes.rs` (R57) |
 //! | a panic ends one session | `tests/past_holes*.rs` (R12, R32) |
 //! | every queue is bounded | `clippy.toml` bans unbounded ones; `tests/past_holes_load.rs` |
@@ -65,6 +67,7 @@
 //! What russh does not let us hold from outside is listed in `docs/ssh.md`; what broke other gateways, in `docs/past-holes.md`.
 
 pub mod asks;
+pub mod authority;
 pub mod check;
 pub mod clock;
 pub mod commands;

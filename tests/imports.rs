@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("state", &["names", "clock"]),
     ("factor", &["names", "clock", "secret"]),
     ("grants", &["names"]),
+    ("authority", &["names", "random"]),
     ("vault", &["names"]),
     ("identity", &["names", "clock", "random", "secret", "config", "factor"]),
     ("policy", &["names", "asks", "config", "grants", "identity"]),
