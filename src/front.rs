@@ -88,6 +88,8 @@ pub struct Front {
     pub contact: Option<String>,
     /// Peers whose PROXY header is demanded and believed.
     pub proxies: Vec<ipnet::IpNet>,
+    /// What each new connection is served with; changes with the host certificate.
+    pub ssh: ArcSwap<server::Config>,
 }
 
 /// Connections from load balancers whose header is awaited at the same time.
@@ -112,7 +114,7 @@ impl Default for Strangers {
 
 impl Front {
     /// Accepts connections until `stop`; returns when the last one has ended, or ten seconds after.
-    pub async fn listen(self: Arc<Self>, listener: TcpListener, config: Arc<server::Config>) {
+    pub async fn listen(self: Arc<Self>, listener: TcpListener) {
         let mut connections = JoinSet::new();
         let headers = Arc::new(Semaphore::new(HEADERS));
         loop {
@@ -127,12 +129,12 @@ impl Front {
                     if self.proxies.iter().any(|net| net.contains(&from.ip().to_canonical())) =>
                 {
                     if let Ok(turn) = headers.clone().try_acquire_owned() {
-                        connections.spawn(self.clone().behind_proxy(stream, from, turn, config.clone()));
+                        connections.spawn(self.clone().behind_proxy(stream, from, turn));
                     }
                 }
                 Ok((stream, from)) => {
                     if let Some(place) = self.place(from) {
-                        connections.spawn(self.clone().connection(stream, from, place, config.clone()));
+                        connections.spawn(self.clone().connection(stream, from, place));
                     }
                 }
                 Err(e) => {
@@ -166,14 +168,13 @@ impl Front {
         mut stream: TcpStream,
         peer: SocketAddr,
         turn: OwnedSemaphorePermit,
-        config: Arc<server::Config>,
     ) {
         let header = tokio::time::timeout(self.keeper.limits().kex_grace, proxy::client(&mut stream)).await;
         drop(turn);
         match header {
             Ok(Ok(from)) => {
                 if let Some(place) = self.place(from) {
-                    self.connection(stream, from, place, config).await;
+                    self.connection(stream, from, place).await;
                 }
             }
             Ok(Err(why)) => tracing::info!(%peer, cause = %why, "turned away"),
@@ -204,13 +205,7 @@ impl Front {
     }
 
     /// One connection from its first byte to its last line in the journal.
-    async fn connection(
-        self: Arc<Self>,
-        stream: TcpStream,
-        from: SocketAddr,
-        place: limits::Place,
-        config: Arc<server::Config>,
-    ) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, from: SocketAddr, place: limits::Place) {
         if let Err(e) = prepare(&stream) {
             tracing::debug!(%from, "socket: {e}");
             return;
@@ -234,7 +229,7 @@ impl Front {
         });
         let handler = Handler::new(self.clone(), shared.clone());
         let ran = tokio::select! {
-            ran = self.clone().run(wire, handler, shared.clone(), config) => ran,
+            ran = self.clone().run(wire, handler, shared.clone()) => ran,
             phase = self.grace(phases) => Err(if phase == Phase::In {
                 // Told why, and given the time to hear it.
                 shared.goodbye(Disconnect::ByApplication, ascii(self.old_text()));
@@ -260,13 +255,8 @@ impl Front {
     }
 
     /// russh's session, in russh's own task; a panic in it ends this connection and no other (R12).
-    async fn run(
-        self: Arc<Self>,
-        wire: Wire,
-        handler: Handler,
-        shared: Arc<Shared>,
-        config: Arc<server::Config>,
-    ) -> Result<(), End> {
+    async fn run(self: Arc<Self>, wire: Wire, handler: Handler, shared: Arc<Shared>) -> Result<(), End> {
+        let config = self.ssh.load_full();
         let running =
             server::run_stream(config, wire, handler).await.map_err(|e| End::Broken(e.to_string()))?;
         let handle = running.handle();

@@ -1,8 +1,11 @@
 //! Builds the house out of its files, keeps it in step with them, and takes it down in order.
 //! Absent on purpose: any decision. Parts are built here and handed down.
 
+mod nameplate;
 mod pins;
 pub mod watch;
+
+pub use nameplate::{Authorities, Nameplate};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -25,7 +28,7 @@ use crate::factor::Provider;
 use crate::factor::exec::{Exec, ExecConfig};
 use crate::factor::totp::{StorageError, Totp, UsedSteps};
 use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
-use crate::front::{Doorkeeper, Front, Registry, Strangers, configuration};
+use crate::front::{Doorkeeper, Front, Registry, Strangers};
 use crate::gate::{Gate, Rules};
 use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::SecondFactor;
@@ -88,6 +91,7 @@ pub struct House {
     stop: CancellationToken,
     doors: Vec<JoinHandle<()>>,
     helpers: Vec<JoinHandle<()>>,
+    nameplate: Nameplate,
     /// Heard from the start on: a SIGHUP before somebody listens would end the process, a change would be missed.
     changes: tokio::sync::Mutex<watch::Changes>,
 }
@@ -101,6 +105,7 @@ impl House {
         let gateway = &config.gateway;
         let storage = &gateway.storage;
         let host_key = private_key(&dir.join(&storage.host_key), "host key")?;
+        let authorities = Arc::new(Authorities::open(dir, storage, &random)?);
         let journal_key = private_key(&dir.join(&storage.journal_key), "journal key")?;
         let identities =
             vault::read_identities(&dir.join(&storage.vault_identity)).context("the vault's key file")?;
@@ -131,7 +136,10 @@ impl House {
         for address in &gateway.listen {
             listeners.push(TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?);
         }
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let addresses: Vec<SocketAddr> =
+            listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let nameplate = Nameplate::new(authorities, host_key);
+        let ssh = nameplate.named(&gateway.reached_at(&addresses), clock.now());
         let language = gateway.language;
         let (rules, known) = rules(policy, &config.sites)?;
         let gate = Arc::new(Gate::new(rules, journal.clone(), clock.clone()));
@@ -158,12 +166,11 @@ impl House {
             stop: stop.clone(),
             contact: gateway.contact.clone(),
             proxies: gateway.proxies.clone(),
+            ssh: ArcSwap::new(ssh),
         });
-        let ssh = configuration(host_key);
-        let doors =
-            listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l, ssh.clone()))).collect();
-        let house =
-            Self { front, dir: dir.to_owned(), addresses, journal, state, stop, doors, helpers, changes };
+        let doors = listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l))).collect();
+        let dir = dir.to_owned();
+        let house = Self { front, dir, addresses, journal, state, stop, doors, helpers, nameplate, changes };
         house.loaded("the configuration was loaded").await;
         Ok(house)
     }
@@ -176,6 +183,11 @@ impl House {
     /// The door, for tests that count.
     pub fn front(&self) -> &Arc<Front> {
         &self.front
+    }
+
+    /// What it shows of itself; inner servers show the same key.
+    pub fn nameplate(&self) -> &Nameplate {
+        &self.nameplate
     }
 
     async fn loaded(&self, what: &str) {
@@ -213,6 +225,8 @@ impl House {
         match changed {
             Ok((rules, known, keys, config)) => {
                 self.front.keys.store(Arc::new(keys));
+                let reached_at = config.gateway.reached_at(&self.addresses);
+                self.front.ssh.store(self.nameplate.named(&reached_at, self.front.clock.now()));
                 self.front.people.store(Arc::new(config.gateway.users));
                 self.front.works.konnektors.known.store(Arc::new(known));
                 self.front.gate.change(rules);
@@ -267,7 +281,12 @@ impl House {
                         tracing::error!("the change is refused, the old configuration stays:\n{problems}");
                     }
                 }
-                _ = second.tick() => self.front.recheck(),
+                _ = second.tick() => {
+                    self.front.recheck();
+                    if let Some(ssh) = self.nameplate.renewed(self.front.clock.now()) {
+                        self.front.ssh.store(ssh);
+                    }
+                }
             }
         }
     }

@@ -21,6 +21,11 @@ pub const RULES: &str = include_str!("../policy/rules.toml");
 /// The shipped `policy/sites/praxis-mueller.toml`.
 pub const SITE: &str = include_str!("../policy/sites/praxis-mueller.toml");
 
+/// The comment of the key behind host certificates.
+pub const HOST_CA: &str = "pforte host authority";
+/// The comment of the key behind user certificates.
+pub const USER_CA: &str = "pforte user authority";
+
 /// What a configuration begins with.
 pub struct Start {
     /// `policy/gateway.toml`
@@ -76,6 +81,8 @@ impl Start {
             0o600,
         )?;
         make_key(&dir.join("state/host_ed25519"), "pforte host key")?;
+        make_key(&dir.join("state/host_ca"), HOST_CA)?;
+        make_key(&dir.join("state/user_ca"), USER_CA)?;
         make_key(&dir.join("state/journal_ed25519"), "pforte-journal")?;
         vault::generate_identity(&dir.join("state/vault.agekey")).context("state/vault.agekey")?;
         Ok(())

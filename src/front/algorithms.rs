@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac, server};
+use ssh_key::Certificate;
 
-/// The configuration for every connection. `key` is the host key, Ed25519.
-pub fn configuration(key: PrivateKey) -> Arc<server::Config> {
+/// The configuration for every connection. `key` is the host key, Ed25519; clients that know the authority behind
+/// `certificate` are shown that, and all others the key alone.
+pub fn configuration(key: PrivateKey, certificate: Option<Certificate>) -> Arc<server::Config> {
     let kex = [
         kex::MLKEM768X25519_SHA256,
         kex::CURVE25519,
@@ -40,6 +42,7 @@ pub fn configuration(key: PrivateKey) -> Arc<server::Config> {
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: vec![key],
+        certificates: certificate.into_iter().collect(),
         window_size: 2 << 20,
         maximum_packet_size: 32 << 10,
         channel_buffer_size: 64,
