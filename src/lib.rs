@@ -27,6 +27,7 @@
 //! | [`commands`], [`sentences`] | the table of commands, and what people read |
 //! | [`prompt`] | a line editor over any byte stream |
 //! | [`front`] | the only SSH server: login, limits, sessions |
+//! | [`kit`] | what a technician installs, filled in from the policy; `contrib/` holds its templates |
 //! | [`house`], [`check`], [`init`], [`ledger`], [`demo`] | build the parts, and the subcommands |
 //!
 //! Lower never imports higher: `tests/imports.rs` holds the table of who may use whom.
@@ -81,6 +82,7 @@ pub mod house;
 pub mod identity;
 pub mod init;
 pub mod journal;
+pub mod kit;
 pub mod konnektor;
 pub mod ledger;
 pub mod names;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use pforte::clock::Clock;
 use pforte::house::{self, House};
 use pforte::random::Random;
-use pforte::{check, demo, init, ledger};
+use pforte::{check, demo, init, kit, ledger};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -42,6 +42,8 @@ enum Command {
         /// Where to.
         dir: PathBuf,
     },
+    /// What a technician installs, filled in; or whether an old one still holds.
+    Kit(kit::Options),
     /// Search, show, follow or verify the journal.
     Journal {
         #[command(subcommand)]
@@ -94,6 +96,7 @@ async fn run(cli: Cli) -> u8 {
             say(&next);
             0
         })),
+        Command::Kit(options) => kit::run(&options, &Clock::system()),
         Command::Journal { ask } => outcome(ledger::run(ask).await),
     }
 }

@@ -51,7 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Builds or asks for everything.
-const TOP: &[&str] = &["lib", "main", "house", "demo", "init", "check", "ledger"];
+const TOP: &[&str] = &["lib", "main", "house", "demo", "init", "check", "ledger", "kit"];
 
 fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
