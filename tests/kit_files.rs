@@ -88,7 +88,6 @@ async fn ssh_reads_its_configuration_as_it_is_meant() {
             "hashknownhosts no",
             "updatehostkeys false",
             "controlmaster auto",
-            "controlpersist 28800",
             "serveraliveinterval 240",
             "forwardagent no",
             "forwardx11 no",
@@ -105,10 +104,13 @@ async fn ssh_reads_its_configuration_as_it_is_meant() {
         let jump = read.iter().find(|l| l.starts_with("proxyjump "));
         if host == "gateway" {
             assert_eq!(jump, None);
+            has("controlpersist 28800");
             has("hostname gateway.firm.example");
             has("port 2222");
         } else {
             assert_eq!(jump.map(String::as_str), Some("proxyjump gateway"), "{host}");
+            // With it, ssh would hide what the gateway says.
+            has("controlpersist no");
             has(&format!("hostname {host}"));
             has("port 22");
         }
