@@ -15,13 +15,14 @@ for /f "tokens=1,2 delims=@" %%a in ("!ARGUMENT!") do if not "%%b"=="" (
     set "LOGIN=%%a"
     set "DOMAIN=%%b"
 )
+if /i not "!LOGIN!"=="{{ user }}" goto other
 set "SESSION="
 {% for session in domains %}
 if /i "!DOMAIN!"=="{{ session.domain }}" set "SESSION={{ session.name }}"
 {% endfor %}
 if not defined SESSION goto unknown
 where plink >nul 2>&1 || set "PATH=!PATH!;!ProgramFiles!\PuTTY"
-plink -no-antispoof -l !LOGIN! -load "!SESSION!"
+plink -no-antispoof -load "!SESSION!"
 exit /b !ERRORLEVEL!
 
 :usage
@@ -29,6 +30,9 @@ echo Aufruf / usage: bssh [USER@]DOMAIN 1>&2
 exit /b 64
 :odd
 echo bssh: only A-Z a-z 0-9 . - @ are allowed here / nur A-Z a-z 0-9 . - @ sind hier erlaubt 1>&2
+exit /b 64
+:other
+echo bssh: this kit is for {{ user }} / dieses Kit ist fuer {{ user }} 1>&2
 exit /b 64
 :unknown
 echo bssh: this domain is not in this kit / diese Domain steht nicht in diesem Kit 1>&2

@@ -127,6 +127,7 @@ pub fn run(dir: &Path, random: &Random) -> Result<String> {
          2. {dir}/keys/FIRM-GIVEN.FAMILY.pub: a technician's public key (ssh-ed25519, or RSA of 4096 bits)\n\
          3. {dir}/policy/rules.toml: who may do what where; {dir}/policy/gateway.toml: where to listen, and which second factor\n\
          Then: pforte check --config {dir}, and: pforte serve --config {dir}\n\
+         What a technician installs: pforte kit FIRM-GIVEN.FAMILY --out FOLDER --config {dir}\n\
          The host key, for those who log in the first time: {host_key}\n"
     ))
 }

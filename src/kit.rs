@@ -8,6 +8,7 @@ mod manifest;
 mod numbers;
 mod putty;
 mod registry;
+mod view;
 
 pub use choices::{Choices, Unwritable};
 pub use facts::{Facts, Host, NoFacts, Shown, Site};

@@ -4,6 +4,7 @@
 //! certificates. [`Gateway`] is all that a test asks of them, so that the real gateway can stand there too.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,

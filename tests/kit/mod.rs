@@ -34,9 +34,9 @@ impl Workshop {
         let dir = tempfile::tempdir().unwrap();
         let mut start = Start::example(&Random::system());
         start.gateway = format!("names = [{names}]\n{}", start.gateway);
-        start.rules = RULES.to_owned();
+        start.rules = RULES.into();
         start.site += HOSTS;
-        start.konnektor_password = "not-used".to_owned();
+        start.konnektor_password = "not-used".into();
         start.write(&dir.path().join("gateway")).unwrap();
         let jane = make_key(&dir.path().join("jane"), JANE).unwrap().public_key().to_openssh().unwrap();
         std::fs::write(dir.path().join(format!("gateway/keys/{JANE}.pub")), jane + "\n").unwrap();
