@@ -175,6 +175,19 @@ mod tests {
     }
 
     #[test]
+    fn an_authority_may_be_missing_but_not_be_read_by_others() {
+        let dir = example();
+        for (file, what) in [("state/host_ca", HOST_CA), ("state/user_ca", USER_CA)] {
+            let path = dir.path().join(file);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            let found = problems(&dir);
+            assert!(found.starts_with(&format!("{file}: the {what}: can be read by others")), "{found}");
+            fs::remove_file(&path).unwrap();
+            assert!(load(dir.path()).is_ok(), "a start makes it");
+        }
+    }
+
+    #[test]
     fn a_user_without_a_key_is_said_to_be_unable_to_log_in() {
         let dir = example();
         let key = make_key(&dir.path().join("jane"), "jane").unwrap();

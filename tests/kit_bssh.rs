@@ -243,6 +243,14 @@ async fn sockets_are_kept_where_nobody_else_can_put_theirs() {
     .unwrap();
     assert_eq!(desk.bssh(&[DOMAIN]).await.ran.code, 0);
     assert_eq!(std::fs::metadata(&sockets).unwrap().permissions().mode() & 0o777, 0o700);
+    let long = desk.0.path("a-folder-too-long-for-sockets").display().to_string();
+    assert!(long.len() > 38);
+    let fitting = desk.0.text("kit/bssh");
+    let changed = fitting.replace(&sockets.display().to_string(), &long);
+    std::fs::write(desk.0.path("kit/bssh"), changed).unwrap();
+    let refused = desk.bssh(&[DOMAIN]).await;
+    assert!(refused.ran.code == 64 && refused.ran.stderr.contains("--control-dir"), "{:?}", refused.ran);
+    std::fs::write(desk.0.path("kit/bssh"), fitting).unwrap();
     for mode in [0o777, 0o770, 0o1777] {
         std::fs::set_permissions(&sockets, std::fs::Permissions::from_mode(mode)).unwrap();
         let refused = desk.bssh(&[DOMAIN]).await;

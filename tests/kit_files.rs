@@ -54,8 +54,8 @@ async fn a_kit_has_these_files_and_no_secret() {
     assert_eq!(files_below(&workshop.path("kit")), expected);
     for file in expected {
         let path = workshop.path(&format!("kit/{file}"));
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode, if file == "bssh" { 0o755 } else { 0o644 }, "{file}");
+        let rights = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(rights, if file == "bssh" { 0o755 } else { 0o644 }, "{file}");
         let bytes = std::fs::read(&path).unwrap();
         assert!(!String::from_utf8_lossy(&bytes).contains("PRIVATE KEY"), "{file}");
         assert!(
@@ -145,7 +145,7 @@ async fn ssh_keygen_finds_the_authority_and_the_key_under_every_name() {
             .filter(|l| !l.starts_with(['#', '@']))
             .map(|l| l.split_once(' ').unwrap().1.to_owned())
             .collect();
-        assert_eq!(plain, [key.clone()], "{name}: {found}");
+        assert_eq!(plain, std::slice::from_ref(key), "{name}: {found}");
     }
 }
 
