@@ -12,7 +12,25 @@ pub use host::{HostAuthority, HostIdentity};
 pub use user::{Extension, UserAuthority, UserIdentity};
 
 use jiff::{SignedDuration, Timestamp};
-use ssh_key::Certificate;
+use ssh_key::{Certificate, PrivateKey};
+
+/// The gateway's own host key and both authorities, handed to whoever stands for the gateway or logs in at a target.
+pub struct Authorities {
+    /// The gateway's host key, Ed25519.
+    pub host_key: PrivateKey,
+    /// For host keys.
+    pub host: HostAuthority,
+    /// For technicians at targets.
+    pub user: UserAuthority,
+}
+
+impl Authorities {
+    /// What an SSH server of the gateway's own shows under these names: the gateway's own host key, so that one plain
+    /// `known_hosts` line a name serves clients that know no authorities, and a certificate over it.
+    pub fn identity(&self, names: &[String], now: Timestamp) -> Result<HostIdentity, NotIssued> {
+        self.host.identity(&self.host_key, names, now)
+    }
+}
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]

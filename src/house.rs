@@ -5,7 +5,7 @@ mod nameplate;
 mod pins;
 pub mod watch;
 
-pub use nameplate::{Authorities, Nameplate};
+pub use nameplate::Nameplate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -105,7 +105,7 @@ impl House {
         let gateway = &config.gateway;
         let storage = &gateway.storage;
         let host_key = private_key(&dir.join(&storage.host_key), "host key")?;
-        let authorities = Arc::new(Authorities::open(dir, storage, &random)?);
+        let authorities = Arc::new(nameplate::open(dir, storage, host_key, &random)?);
         let journal_key = private_key(&dir.join(&storage.journal_key), "journal key")?;
         let identities =
             vault::read_identities(&dir.join(&storage.vault_identity)).context("the vault's key file")?;
@@ -138,8 +138,7 @@ impl House {
         }
         let addresses: Vec<SocketAddr> =
             listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
-        let nameplate = Nameplate::new(authorities, host_key);
-        let ssh = nameplate.named(&gateway.reached_at(&addresses), clock.now());
+        let (nameplate, ssh) = Nameplate::new(authorities, &gateway.reached_at(&addresses), clock.now());
         let language = gateway.language;
         let (rules, known) = rules(policy, &config.sites)?;
         let gate = Arc::new(Gate::new(rules, journal.clone(), clock.clone()));
@@ -185,7 +184,7 @@ impl House {
         &self.front
     }
 
-    /// What it shows of itself; inner servers show the same key.
+    /// What it shows of itself, and who vouches for it.
     pub fn nameplate(&self) -> &Nameplate {
         &self.nameplate
     }
@@ -226,7 +225,9 @@ impl House {
             Ok((rules, known, keys, config)) => {
                 self.front.keys.store(Arc::new(keys));
                 let reached_at = config.gateway.reached_at(&self.addresses);
-                self.front.ssh.store(self.nameplate.named(&reached_at, self.front.clock.now()));
+                if let Some(ssh) = self.nameplate.renamed(&reached_at, self.front.clock.now()) {
+                    self.front.ssh.store(ssh);
+                }
                 self.front.people.store(Arc::new(config.gateway.users));
                 self.front.works.konnektors.known.store(Arc::new(known));
                 self.front.gate.change(rules);

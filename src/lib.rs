@@ -43,6 +43,7 @@
 //! - A login that cannot be journalled still lets its person in, to nothing: every command then ends with 254 and a sentence. The
 //!   alternative is ssh's own 255, which says nothing.
 //! - A connection has a `finished` line of its own.
+//! - `kit` stands at the top: what a kit says is what the whole configuration says.
 //!
 //! # Invariants, and the tests that hold them
 //!

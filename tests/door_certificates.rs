@@ -139,6 +139,28 @@ async fn changed_names_are_on_the_certificate_of_the_next_connection() {
     let shown = shown(&door).await;
     assert!(shown.contains("gateway.firm.example\n") && shown.contains("2001:db8::1\n"), "{shown}");
     assert!(!shown.contains("127.0.0.1"), "{shown}");
+    // Read again without other names: the certificate stays.
+    let before = self::shown(&door).await;
+    door.register("firm-john.doe", &door.make_key("john"));
+    door.reload().await;
+    assert_eq!(self::shown(&door).await, before);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inner_server_shows_the_gateways_own_key_under_the_hosts_names() {
+    let door = Door::open(Setup::default()).await;
+    let names = ["portal.a.example".to_owned(), "a.example".to_owned()];
+    let authorities = door.house.nameplate().authorities();
+    let identity = authorities.identity(&names, Clock::system().now()).unwrap();
+    let shown = identity.key.public_key().key_data().clone();
+    assert_eq!(
+        shown,
+        public(&door, "state/host_ed25519.pub").parse::<ssh_key::PublicKey>().unwrap().key_data().clone()
+    );
+    assert_eq!(*identity.certificate.public_key(), shown);
+    assert_eq!(identity.certificate.valid_principals(), names);
+    assert_eq!(identity.certificate.signature_key(), authorities.host.public_key().key_data());
     door.close().await;
 }
 

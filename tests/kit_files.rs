@@ -58,10 +58,8 @@ async fn a_kit_has_these_files_and_no_secret() {
         assert_eq!(rights, if file == "bssh" { 0o755 } else { 0o644 }, "{file}");
         let bytes = std::fs::read(&path).unwrap();
         assert!(!String::from_utf8_lossy(&bytes).contains("PRIVATE KEY"), "{file}");
-        assert!(
-            !bytes.windows(4).any(|w| w == b"{{ }" || w == b"}}\n\n"),
-            "{file}: a template shows through"
-        );
+        let text = String::from_utf8_lossy(&bytes).replace('\0', "");
+        assert!(!["{{", "{%", "{#"].iter().any(|sign| text.contains(sign)), "{file}: {text}");
     }
 }
 

@@ -60,9 +60,7 @@ impl HostAuthority {
         Ok(builder.sign(&self.key)?)
     }
 
-    /// The key and its certificate for these names, for a server of the gateway's own.
-    ///
-    /// A relay takes the gateway's own host key here: one plain `known_hosts` line per name then serves old clients.
+    /// The key and its certificate for these names.
     pub fn identity(
         &self,
         key: &PrivateKey,

@@ -9,7 +9,7 @@ use russh::keys::PrivateKey;
 use russh::server;
 
 use super::private_key;
-use crate::authority::{HostAuthority, HostIdentity, NotIssued, UserAuthority, due};
+use crate::authority::{Authorities, HostAuthority, HostIdentity, UserAuthority, due};
 use crate::config::Storage;
 use crate::front::configuration;
 use crate::init::{self, make_key};
@@ -19,66 +19,61 @@ use crate::random::Random;
 /// After a certificate could not be made, it is tried again.
 const AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
-/// The gateway's own authorities.
-pub struct Authorities {
-    /// For host keys.
-    pub host: HostAuthority,
-    /// For technicians at targets.
-    pub user: UserAuthority,
+/// Reads the gateway's keys; an installation from before there were authorities gets them made, and the log says so.
+pub(super) fn open(
+    dir: &Path,
+    storage: &Storage,
+    host_key: PrivateKey,
+    random: &Random,
+) -> anyhow::Result<Authorities> {
+    let open = |file: &Path, comment: &str| {
+        let path = dir.join(file);
+        // A link that leads nowhere is there too: nothing is made in its place.
+        if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+            let key = make_key(&path, comment)?;
+            let file = path.display();
+            tracing::warn!(
+                "{file}: there was no {comment}, so one was made; keep it as the host key is kept"
+            );
+            return Ok(key);
+        }
+        private_key(&path, comment)
+    };
+    Ok(Authorities {
+        host: HostAuthority::new(open(&storage.host_ca, init::HOST_CA)?, random.clone()),
+        user: UserAuthority::new(open(&storage.user_ca, init::USER_CA)?, random.clone()),
+        host_key,
+    })
 }
 
-impl Authorities {
-    /// Reads both; an installation from before there were any gets them made, and the log says so.
-    pub fn open(dir: &Path, storage: &Storage, random: &Random) -> anyhow::Result<Self> {
-        let open = |file: &Path, comment: &str| {
-            let path = dir.join(file);
-            // A link that leads nowhere is there too: nothing is made in its place.
-            if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
-                let key = make_key(&path, comment)?;
-                tracing::warn!(
-                    "{}: there was no {comment}, so one was made; keep it as the host key is kept",
-                    path.display()
-                );
-                return Ok(key);
-            }
-            private_key(&path, comment)
-        };
-        Ok(Self {
-            host: HostAuthority::new(open(&storage.host_ca, init::HOST_CA)?, random.clone()),
-            user: UserAuthority::new(open(&storage.user_ca, init::USER_CA)?, random.clone()),
-        })
-    }
-}
-
-/// The host key, the names on its certificate, and when the next one is due.
+/// The names on the certificate, and when the next one is due.
 pub struct Nameplate {
     authorities: Arc<Authorities>,
-    key: PrivateKey,
     names: Mutex<(Vec<String>, Timestamp)>,
 }
 
 impl Nameplate {
-    /// Nothing is signed yet.
-    pub fn new(authorities: Arc<Authorities>, key: PrivateKey) -> Self {
-        Self { authorities, key, names: Mutex::new((Vec::new(), Timestamp::MAX)) }
+    /// The front door's configuration under these names, and what renews it.
+    pub fn new(
+        authorities: Arc<Authorities>,
+        reached_at: &[HostPort],
+        now: Timestamp,
+    ) -> (Self, Arc<server::Config>) {
+        let plate = Self { authorities, names: Mutex::new((Vec::new(), Timestamp::MAX)) };
+        let ssh = plate.make(hosts(reached_at), now);
+        (plate, ssh)
     }
 
-    /// The gateway's own host key, and a certificate over it for a recorded host's names: what an inner server shows.
-    pub fn identity(&self, names: &[String], now: Timestamp) -> Result<HostIdentity, NotIssued> {
-        self.authorities.host.identity(&self.key, names, now)
-    }
-
-    /// Who vouches.
+    /// Who vouches; inner servers and targets need them too.
     pub fn authorities(&self) -> &Arc<Authorities> {
         &self.authorities
     }
 
-    /// The configuration of the front door under these names.
-    pub fn named(&self, reached_at: &[HostPort], now: Timestamp) -> Arc<server::Config> {
-        let mut names: Vec<String> = reached_at.iter().map(|name| name.host().to_owned()).collect();
-        names.sort();
-        names.dedup();
-        self.make(names, now)
+    /// The next configuration, if these are other names than before.
+    pub fn renamed(&self, reached_at: &[HostPort], now: Timestamp) -> Option<Arc<server::Config>> {
+        let names = hosts(reached_at);
+        let same = self.names.lock().unwrap_or_else(PoisonError::into_inner).0 == names;
+        (!same).then(|| self.make(names, now))
     }
 
     /// The next configuration, once half the certificate's life is over.
@@ -98,8 +93,8 @@ impl Nameplate {
             );
             (None, Timestamp::MAX)
         } else {
-            match self.authorities.host.host_certificate(self.key.public_key(), &names, now) {
-                Ok(certificate) => {
+            match self.authorities.identity(&names, now) {
+                Ok(HostIdentity { certificate, .. }) => {
                     let next = due(&certificate);
                     tracing::info!("host certificate for {}, the next one on {next}", names.join(", "));
                     (Some(certificate), next)
@@ -111,6 +106,14 @@ impl Nameplate {
             }
         };
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = (names, next);
-        configuration(self.key.clone(), certificate)
+        configuration(self.authorities.host_key.clone(), certificate)
     }
+}
+
+/// Names alone, each once.
+fn hosts(reached_at: &[HostPort]) -> Vec<String> {
+    let mut names: Vec<String> = reached_at.iter().map(|name| name.host().to_owned()).collect();
+    names.sort();
+    names.dedup();
+    names
 }
