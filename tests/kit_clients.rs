@@ -42,7 +42,8 @@ enum Shows {
 impl Gateway {
     /// The gateway on a port of its own, and `backup.DOMAIN` on port 22 of a loopback address of its own.
     async fn open(shows: Shows) -> Self {
-        let (door, inside) = (free_port(), inner_address());
+        let door = free_port();
+        let inside = inner_address(door);
         let workshop = Workshop::new(&format!("\"{door}\""));
         let root = workshop.0.path().to_owned();
         let keys = "AuthorizedKeysFile ".to_owned() + root.join("jane.pub").to_str().unwrap();
@@ -112,10 +113,10 @@ fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// The kit asks for port 22, as clients of a gateway do; each test process has a loopback address of its own.
-fn inner_address() -> SocketAddr {
-    let [_, a, b, c] = std::process::id().to_be_bytes();
-    SocketAddr::from((Ipv4Addr::new(127, 64 | (a & 0x3f), b, c), 22))
+/// The kit asks for port 22, as clients of a gateway do; each gateway's port gives its backup machine an address.
+fn inner_address(door: SocketAddr) -> SocketAddr {
+    let [high, low] = door.port().to_be_bytes();
+    SocketAddr::from((Ipv4Addr::new(127, 77, high, low), 22))
 }
 
 const BACKUP: &str = "backup.praxis-mueller.example";

@@ -100,6 +100,7 @@ async fn what_the_removal_deletes_is_what_the_other_file_makes_and_nothing_else(
 /// PuTTY's own script for `known_hosts` files, which Debian ships.
 #[tokio::test]
 async fn host_key_numbers_are_those_of_puttys_own_kh2reg() {
+    // Both signs, and numbers with leading zeros now and then.
     for _ in 0..8 {
         let workshop = Workshop::new(NAMES);
         workshop.kit(&[]).await;
