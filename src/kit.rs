@@ -186,7 +186,10 @@ fn made(facts: &Facts, out: &Path, kept: &[String]) -> String {
             "{names} is sealed and its site's file has no host_key: ssh will refuse it. Write host_key there and make the kit again."
         ));
     }
-    lines.push(format!("It holds no secret. Next: give them the folder; README.txt and LIESMICH.txt say the rest. Later: pforte kit --check {place}"));
+    lines.push(format!(
+        "It holds no secret. Next: give them the folder; README.txt and LIESMICH.txt say the rest. \
+         Later: pforte kit --check {place}"
+    ));
     lines.join("\n")
 }
 

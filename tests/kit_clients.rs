@@ -124,7 +124,7 @@ const WHO: &str = "echo in as $USER $EMAIL";
 const IN: &str = "in as firm-jane.doe jane.doe@firm.example\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ssh_scp_and_sftp_reach_the_backup_machine_by_one_connection_and_without_a_question() {
+async fn ssh_scp_sftp_and_rsync_reach_the_backup_machine_by_one_connection_and_without_a_question() {
     let gateway = Gateway::open(Shows::KeyAndCertificate).await;
     gateway.kit().await;
     let ssh = gateway.run("ssh", &["-F", "kit/ssh_config", BACKUP, WHO]).await;
@@ -137,6 +137,10 @@ async fn ssh_scp_and_sftp_reach_the_backup_machine_by_one_connection_and_without
     assert_eq!((scp.code, gateway.workshop.text("copied").as_str()), (0, "content\n"), "{scp:?}");
     let sftp = gateway.run("sftp", &["-q", "-F", "kit/ssh_config", &target("there"), "back"]).await;
     assert_eq!((sftp.code, gateway.workshop.text("back").as_str()), (0, "content\n"), "{sftp:?}");
+    let configuration = gateway.run("kit/bssh", &["--print-config"]).await.stdout;
+    let shell = format!("ssh -F {}", configuration.trim());
+    let rsync = gateway.run("rsync", &["-e", &shell, "there", &target("synced")]).await;
+    assert_eq!((rsync.code, gateway.workshop.text("synced").as_str()), (0, "content\n"), "{rsync:?}");
     // All of it was one login at the gateway, where the phone is asked.
     let logins =
         || gateway.workshop.text("portal.log").matches("Accepted publickey for firm-jane.doe").count();
