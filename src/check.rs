@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::config::{Place, Problems};
 use crate::house::{self, Loaded};
+use crate::init::{HOST_CA, USER_CA};
 use crate::names::{Fingerprint, Username};
 use crate::vault::{self, VaultError};
 
@@ -32,7 +33,11 @@ fn load(dir: &Path) -> Result<Loaded, Problems> {
     let loaded = house::load(dir)?;
     let storage = &loaded.config.gateway.storage;
     let mut problems = Problems::default();
-    for (file, what) in [(&storage.host_key, "host key"), (&storage.journal_key, "journal key")] {
+    let mut keys = vec![(&storage.host_key, "host key"), (&storage.journal_key, "journal key")];
+    // A start makes an authority that is not there yet.
+    let authorities = [(&storage.host_ca, HOST_CA), (&storage.user_ca, USER_CA)];
+    keys.extend(authorities.into_iter().filter(|(file, _)| dir.join(file).symlink_metadata().is_ok()));
+    for (file, what) in keys {
         if let Err(e) = house::private_key(&dir.join(file), what) {
             // The first of the chain is the file's name, which is the place.
             let why: Vec<String> = e.chain().skip(1).map(ToString::to_string).collect();
@@ -167,6 +172,19 @@ mod tests {
         let rsa = include_str!("../tests/door/rsa/2048");
         fs::write(dir.path().join("state/host_ed25519"), rsa).unwrap();
         assert_eq!(problems(&dir), "state/host_ed25519: the host key: must be ssh-ed25519");
+    }
+
+    #[test]
+    fn an_authority_may_be_missing_but_not_be_read_by_others() {
+        let dir = example();
+        for (file, what) in [("state/host_ca", HOST_CA), ("state/user_ca", USER_CA)] {
+            let path = dir.path().join(file);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            let found = problems(&dir);
+            assert!(found.starts_with(&format!("{file}: the {what}: can be read by others")), "{found}");
+            fs::remove_file(&path).unwrap();
+            assert!(load(dir.path()).is_ok(), "a start makes it");
+        }
     }
 
     #[test]

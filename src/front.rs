@@ -33,6 +33,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::authority::Authorities;
 use crate::clock::Clock;
 use crate::commands::{Out, Works, exit};
 use crate::config::{Language, Person};
@@ -70,8 +71,8 @@ pub struct Front {
     pub hosts: Hosts,
     /// Recorded sessions at them.
     pub relays: Arc<Relays>,
-    /// How the inner sessions' server presents itself.
-    pub inner: Arc<server::Config>,
+    /// Who vouches for the hosts that inner sessions seem to be.
+    pub authorities: Arc<Authorities>,
     /// The journal.
     pub journal: Journal,
     /// Places and penalties.
@@ -96,6 +97,8 @@ pub struct Front {
     pub contact: Option<String>,
     /// Peers whose PROXY header is demanded and believed.
     pub proxies: Vec<ipnet::IpNet>,
+    /// What each new connection is served with; changes with the host certificate.
+    pub ssh: ArcSwap<server::Config>,
 }
 
 /// Connections from load balancers whose header is awaited at the same time.
@@ -120,7 +123,7 @@ impl Default for Strangers {
 
 impl Front {
     /// Accepts connections until `stop`; returns when the last one has ended, or ten seconds after.
-    pub async fn listen(self: Arc<Self>, listener: TcpListener, config: Arc<server::Config>) {
+    pub async fn listen(self: Arc<Self>, listener: TcpListener) {
         let mut connections = JoinSet::new();
         let headers = Arc::new(Semaphore::new(HEADERS));
         loop {
@@ -135,12 +138,12 @@ impl Front {
                     if self.proxies.iter().any(|net| net.contains(&from.ip().to_canonical())) =>
                 {
                     if let Ok(turn) = headers.clone().try_acquire_owned() {
-                        connections.spawn(self.clone().behind_proxy(stream, from, turn, config.clone()));
+                        connections.spawn(self.clone().behind_proxy(stream, from, turn));
                     }
                 }
                 Ok((stream, from)) => {
                     if let Some(place) = self.place(from) {
-                        connections.spawn(self.clone().connection(stream, from, place, config.clone()));
+                        connections.spawn(self.clone().connection(stream, from, place));
                     }
                 }
                 Err(e) => {
@@ -174,14 +177,13 @@ impl Front {
         mut stream: TcpStream,
         peer: SocketAddr,
         turn: OwnedSemaphorePermit,
-        config: Arc<server::Config>,
     ) {
         let header = tokio::time::timeout(self.keeper.limits().kex_grace, proxy::client(&mut stream)).await;
         drop(turn);
         match header {
             Ok(Ok(from)) => {
                 if let Some(place) = self.place(from) {
-                    self.connection(stream, from, place, config).await;
+                    self.connection(stream, from, place).await;
                 }
             }
             Ok(Err(why)) => tracing::info!(%peer, cause = %why, "turned away"),
@@ -212,13 +214,7 @@ impl Front {
     }
 
     /// One connection from its first byte to its last line in the journal.
-    async fn connection(
-        self: Arc<Self>,
-        stream: TcpStream,
-        from: SocketAddr,
-        place: limits::Place,
-        config: Arc<server::Config>,
-    ) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, from: SocketAddr, place: limits::Place) {
         if let Err(e) = prepare(&stream) {
             tracing::debug!(%from, "socket: {e}");
             return;
@@ -245,7 +241,7 @@ impl Front {
         });
         let handler = Handler::new(self.clone(), shared.clone());
         let ran = tokio::select! {
-            ran = self.clone().run(wire, handler, shared.clone(), config) => ran,
+            ran = self.clone().run(wire, handler, shared.clone()) => ran,
             phase = self.grace(phases) => Err(if phase == Phase::In {
                 // Told why, and given the time to hear it.
                 shared.goodbye(Disconnect::ByApplication, ascii(self.old_text()));
@@ -271,13 +267,8 @@ impl Front {
     }
 
     /// russh's session, in russh's own task; a panic in it ends this connection and no other (R12).
-    async fn run(
-        self: Arc<Self>,
-        wire: Wire,
-        handler: Handler,
-        shared: Arc<Shared>,
-        config: Arc<server::Config>,
-    ) -> Result<(), End> {
+    async fn run(self: Arc<Self>, wire: Wire, handler: Handler, shared: Arc<Shared>) -> Result<(), End> {
+        let config = self.ssh.load_full();
         let running =
             server::run_stream(config, wire, handler).await.map_err(|e| End::Broken(e.to_string()))?;
         let handle = running.handle();

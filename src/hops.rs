@@ -73,6 +73,13 @@ impl Target {
         format!("{}.{domain}", self.name)
     }
 
+    /// All names that it answers to.
+    pub fn names(&self) -> Vec<String> {
+        let domain = self.config.sites.get(&self.site).map(|site| site.domain.clone());
+        let bare = domain.filter(|_| self.name.as_str() == "portal");
+        std::iter::once(self.domain()).chain(bare).collect()
+    }
+
     /// The customer's name for people.
     pub fn title(&self) -> &str {
         self.config.sites.get(&self.site).map_or("", |site| site.title.as_str())

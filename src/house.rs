@@ -1,8 +1,11 @@
 //! Builds the house out of its files, keeps it in step with them, and takes it down in order.
 //! Absent on purpose: any decision. Parts are built here and handed down.
 
+mod nameplate;
 mod pins;
 pub mod watch;
+
+pub use nameplate::Nameplate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -16,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::authority::{Authorities, Extension, UserIdentity};
 use crate::clock::Clock;
 use crate::commands::{Known, Konnektors, Works};
 use crate::config::{
@@ -25,9 +29,10 @@ use crate::factor::Provider;
 use crate::factor::exec::{Exec, ExecConfig};
 use crate::factor::totp::{StorageError, Totp, UsedSteps};
 use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
-use crate::front::{Doorkeeper, Front, Registry, Strangers, configuration, inner_configuration};
+use crate::front::{Doorkeeper, Front, Registry, Strangers};
 use crate::gate::{Gate, Rules};
 use crate::hops::Hosts;
+use crate::identity::Who;
 use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::SecondFactor;
 use crate::journal::{Entry, Event, Journal, Options};
@@ -91,6 +96,7 @@ pub struct House {
     stop: CancellationToken,
     doors: Vec<JoinHandle<()>>,
     helpers: Vec<JoinHandle<()>>,
+    nameplate: Nameplate,
     /// Heard from the start on: a SIGHUP before somebody listens would end the process, a change would be missed.
     changes: tokio::sync::Mutex<watch::Changes>,
 }
@@ -104,14 +110,11 @@ impl House {
         let gateway = &config.gateway;
         let storage = &gateway.storage;
         let host_key = private_key(&dir.join(&storage.host_key), "host key")?;
+        let authorities = Arc::new(nameplate::open(dir, storage, host_key, &random)?);
         let journal_key = private_key(&dir.join(&storage.journal_key), "journal key")?;
         let identities =
             vault::read_identities(&dir.join(&storage.vault_identity)).context("the vault's key file")?;
-        let mut recipients: Vec<age::x25519::Recipient> =
-            identities.iter().map(age::x25519::Identity::to_public).collect();
-        for recipient in &gateway.recipients {
-            recipients.push(recipient.parse().map_err(|e| anyhow::anyhow!("recipient {recipient}: {e}"))?);
-        }
+        let recipients = recipients(&identities, &gateway.recipients)?;
         let vault_url = format!("file:{}", storage.vault.display());
         vault::sweep(&dir.join(&storage.vault)).context("the vault")?;
         let recordings =
@@ -137,7 +140,9 @@ impl House {
         for address in &gateway.listen {
             listeners.push(TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?);
         }
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let addresses: Vec<SocketAddr> =
+            listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let (nameplate, ssh) = Nameplate::new(authorities, &gateway.reached_at(&addresses), clock.now());
         let language = gateway.language;
         let (rules, known) = rules(policy, &config.sites)?;
         let gate = Arc::new(Gate::new(rules, journal.clone(), clock.clone()));
@@ -151,7 +156,10 @@ impl House {
         let factor = Arc::new(ArcSwap::from_pointee(factor));
         let login = relay::Login {
             key: Arc::new(own_key(&dir.join(&storage.target_key))?),
-            authority: Arc::new(NoAuthority),
+            authority: Arc::new(Certifier {
+                authorities: nameplate.authorities().clone(),
+                clock: clock.clone(),
+            }),
             host_keys: Arc::new(pins::LearnedHostKeys::new(state.clone(), journal.clone())),
         };
         let relays = Relays {
@@ -173,7 +181,7 @@ impl House {
             works,
             hosts: Hosts::of(config),
             relays: Arc::new(relays),
-            inner: inner_configuration(host_key.clone()),
+            authorities: nameplate.authorities().clone(),
             journal: journal.clone(),
             keeper,
             registry: Registry::default(),
@@ -186,12 +194,11 @@ impl House {
             stop: stop.clone(),
             contact,
             proxies,
+            ssh: ArcSwap::new(ssh),
         });
-        let ssh = configuration(host_key);
-        let doors =
-            listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l, ssh.clone()))).collect();
-        let house =
-            Self { front, dir: dir.to_owned(), addresses, journal, state, stop, doors, helpers, changes };
+        let doors = listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l))).collect();
+        let dir = dir.to_owned();
+        let house = Self { front, dir, addresses, journal, state, stop, doors, helpers, nameplate, changes };
         house.loaded("the configuration was loaded").await;
         Ok(house)
     }
@@ -204,6 +211,11 @@ impl House {
     /// The door, for tests that count.
     pub fn front(&self) -> &Arc<Front> {
         &self.front
+    }
+
+    /// What it shows of itself, and who vouches for it.
+    pub fn nameplate(&self) -> &Nameplate {
+        &self.nameplate
     }
 
     async fn loaded(&self, what: &str) {
@@ -241,6 +253,10 @@ impl House {
         match changed {
             Ok((rules, known, keys, config)) => {
                 self.front.keys.store(Arc::new(keys));
+                let reached_at = config.gateway.reached_at(&self.addresses);
+                if let Some(ssh) = self.nameplate.renamed(&reached_at, self.front.clock.now()) {
+                    self.front.ssh.store(ssh);
+                }
                 self.front.people.store(Arc::new(config.gateway.users.clone()));
                 self.front.hosts.change(config);
                 self.front.works.konnektors.known.store(Arc::new(known));
@@ -296,7 +312,12 @@ impl House {
                         tracing::error!("the change is refused, the old configuration stays:\n{problems}");
                     }
                 }
-                _ = second.tick() => self.front.recheck(),
+                _ = second.tick() => {
+                    self.front.recheck();
+                    if let Some(ssh) = self.nameplate.renewed(self.front.clock.now()) {
+                        self.front.ssh.store(ssh);
+                    }
+                }
             }
         }
     }
@@ -350,11 +371,30 @@ pub fn private_key(path: &Path, what: &str) -> anyhow::Result<PrivateKey> {
     read().with_context(|| format!("{what} {}", path.display()))
 }
 
-struct NoAuthority;
+/// Who can open backups and recordings: the vault's own keys, and those that the file names.
+fn recipients(
+    identities: &[age::x25519::Identity],
+    more: &[String],
+) -> anyhow::Result<Vec<age::x25519::Recipient>> {
+    let more = more.iter().map(|r| r.parse().map_err(|e| anyhow::anyhow!("recipient {r}: {e}")));
+    identities.iter().map(|identity| Ok(identity.to_public())).chain(more).collect()
+}
 
-impl relay::Certifies for NoAuthority {
-    fn certify(&self, _who: &crate::identity::Who) -> Result<(PrivateKey, ssh_key::Certificate), String> {
-        Err("no certificate authority".into())
+/// The user authority, as relays ask it.
+struct Certifier {
+    authorities: Arc<Authorities>,
+    clock: Clock,
+}
+
+impl relay::Certifies for Certifier {
+    fn certify(&self, who: &Who, forwards: bool) -> Result<(PrivateKey, ssh_key::Certificate), String> {
+        let both = [Extension::PermitPty, Extension::PermitPortForwarding];
+        let extensions = if forwards { &both[..] } else { &both[..1] };
+        let session = who.connection().session;
+        let made =
+            self.authorities.user.user_certificate(who.user(), session, &[], extensions, self.clock.now());
+        let UserIdentity { key, certificate } = made.map_err(|e| e.to_string())?;
+        Ok((key, certificate))
     }
 }
 

@@ -21,6 +21,11 @@ pub const RULES: &str = include_str!("../policy/rules.toml");
 /// The shipped `policy/sites/praxis-mueller.toml`.
 pub const SITE: &str = include_str!("../policy/sites/praxis-mueller.toml");
 
+/// The comment of the key behind host certificates.
+pub const HOST_CA: &str = "pforte host authority";
+/// The comment of the key behind user certificates.
+pub const USER_CA: &str = "pforte user authority";
+
 /// What a configuration begins with.
 pub struct Start {
     /// `policy/gateway.toml`
@@ -76,6 +81,8 @@ impl Start {
             0o600,
         )?;
         make_key(&dir.join("state/host_ed25519"), "pforte host key")?;
+        make_key(&dir.join("state/host_ca"), HOST_CA)?;
+        make_key(&dir.join("state/user_ca"), USER_CA)?;
         make_key(&dir.join("state/journal_ed25519"), "pforte-journal")?;
         vault::generate_identity(&dir.join("state/vault.agekey")).context("state/vault.agekey")?;
         Ok(())
@@ -120,6 +127,7 @@ pub fn run(dir: &Path, random: &Random) -> Result<String> {
          2. {dir}/keys/FIRM-GIVEN.FAMILY.pub: a technician's public key (ssh-ed25519, or RSA of 4096 bits)\n\
          3. {dir}/policy/rules.toml: who may do what where; {dir}/policy/gateway.toml: where to listen, and which second factor\n\
          Then: pforte check --config {dir}, and: pforte serve --config {dir}\n\
+         What a technician installs: pforte kit FIRM-GIVEN.FAMILY --out FOLDER --config {dir}\n\
          The host key, for those who log in the first time: {host_key}\n"
     ))
 }

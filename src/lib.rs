@@ -17,6 +17,7 @@
 //! | [`config`] | `policy/` → data, every error at once with its place |
 //! | [`state`] | what outlives a restart: used codes, learned certificates, penalties |
 //! | [`factor`] | the second factor's providers: a question goes out, a verdict comes back |
+//! | [`authority`] | the gateway's own certificate authorities: for host keys, for technicians at a target |
 //! | [`identity`] | `KeyProven`, `Principal`, `Machine`: the proofs, and the only places that make them |
 //! | [`grants`] | the customer's consent (so far: nobody has a switch, so nobody has consented) |
 //! | [`policy`] | `decide`: pure, no clock, no I/O |
@@ -28,6 +29,7 @@
 //! | [`transfers`] | which files a relayed channel moved, read from its bytes |
 //! | [`prompt`] | a line editor over any byte stream |
 //! | [`front`] | the only SSH server: login, limits, sessions |
+//! | [`kit`] | what a technician installs, filled in from the policy; `contrib/` holds its templates |
 //! | [`house`], [`check`], [`init`], [`ledger`], [`play`], [`demo`] | build the parts, and the subcommands |
 //!
 //! Lower never imports higher: `tests/imports.rs` holds the table of who may use whom.
@@ -43,6 +45,7 @@
 //! - A login that cannot be journalled still lets its person in, to nothing: every command then ends with 254 and a sentence. The
 //!   alternative is ssh's own 255, which says nothing.
 //! - A connection has a `finished` line of its own.
+//! - `kit` stands at the top: what a kit says is what the whole configuration says.
 //!
 //! # Invariants, and the tests that hold them
 //!
@@ -57,6 +60,8 @@
 //! | no shell; nothing a client sent becomes part of a command line | `commands::parse` tests, `tests/door_commands.rs` |
 //! | addresses to dial come from `policy/sites` alone | `clippy.toml` bans every other dial; `tests/imports.rs` |
 //! | secrets have types that cannot be printed | `tests/compile_fail/a_secret_*.rs`, `tests/konnektor_faults.rs` |
+//! | a host certificate names its hosts alone and is renewed in time; a user certificate lasts five minutes | `tests/authority.rs`, `tests/door_certificates.rs` |
+//! | a kit trusts what the gateway wrote down and asks about nothing else | `tests/kit_clients.rs`, `tests/kit_putty.rs`, `tests/door_kit.rs` |
 //! | a removed or expired key ends what it opened within a second | `tests/door_keys.rs`, `tests/past_holes.rs` (R57) |
 //! | a panic ends one session | `tests/past_holes*.rs` (R12, R32) |
 //! | every queue is bounded | `clippy.toml` bans unbounded ones; `tests/past_holes_load.rs` |
@@ -72,6 +77,7 @@
 //! What russh does not let us hold from outside is listed in `docs/ssh.md`; what broke other gateways, in `docs/past-holes.md`.
 
 pub mod asks;
+pub mod authority;
 pub mod check;
 pub mod clock;
 pub mod commands;
@@ -87,6 +93,7 @@ pub mod house;
 pub mod identity;
 pub mod init;
 pub mod journal;
+pub mod kit;
 pub mod konnektor;
 pub mod ledger;
 pub mod names;

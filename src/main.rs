@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use pforte::clock::Clock;
 use pforte::house::{self, House};
 use pforte::random::Random;
-use pforte::{check, demo, init, ledger, play};
+use pforte::{check, demo, init, kit, ledger, play};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -44,6 +44,8 @@ enum Command {
     },
     /// Play a recorded session in the terminal, or export it as an asciicast.
     Play(play::Options),
+    /// What a technician installs, filled in; or whether an old one still holds.
+    Kit(kit::Options),
     /// Search, show, follow or verify the journal.
     Journal {
         #[command(subcommand)]
@@ -97,6 +99,7 @@ async fn run(cli: Cli) -> u8 {
             0
         })),
         Command::Play(options) => outcome(play::run(options).await),
+        Command::Kit(options) => kit::run(&options, &Clock::system()),
         Command::Journal { ask } => outcome(ledger::run(ask).await),
     }
 }

@@ -36,7 +36,7 @@ async fn an_auditor_finds_nothing_but_what_is_named_and_defended() {
     let offered = |kind: &str| -> Vec<&str> {
         report[kind].as_array().unwrap().iter().filter_map(|a| a["algorithm"].as_str()).collect()
     };
-    assert_eq!(offered("key"), ["ssh-ed25519"]);
+    assert_eq!(offered("key"), ["ssh-ed25519-cert-v01@openssh.com", "ssh-ed25519"]);
     assert!(offered("kex").contains(&"mlkem768x25519-sha256"));
     assert!(offered("kex").contains(&"kex-strict-s-v00@openssh.com"));
     door.close().await;

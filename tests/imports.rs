@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("state", &["names", "clock"]),
     ("factor", &["names", "clock", "secret"]),
     ("grants", &["names"]),
+    ("authority", &["names", "random"]),
     ("vault", &["names"]),
     ("identity", &["names", "clock", "random", "secret", "config", "factor"]),
     ("policy", &["names", "asks", "config", "grants", "identity"]),
@@ -47,6 +48,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "commands",
             "flow",
             "hops",
+            "recording",
+            "transfers",
         ],
     ),
     (
@@ -64,6 +67,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "journal",
             "gate",
             "commands",
+            "authority",
             "hops",
             "relay",
             "flow",
@@ -75,7 +79,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Builds or asks for everything.
-const TOP: &[&str] = &["lib", "main", "house", "demo", "init", "check", "ledger", "play"];
+const TOP: &[&str] = &["lib", "main", "house", "demo", "init", "check", "ledger", "play", "kit"];
 
 fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -143,7 +143,7 @@ async fn r21_r26_r35_r37_the_server_offers_what_was_decided_and_no_more() {
         names(&lists[0]),
         "mlkem768x25519-sha256,curve25519-sha256,curve25519-sha256@libssh.org,ext-info-s,kex-strict-s-v00@openssh.com"
     );
-    assert_eq!(names(&lists[1]), "ssh-ed25519");
+    assert_eq!(names(&lists[1]), "ssh-ed25519-cert-v01@openssh.com,ssh-ed25519");
     for direction in [2, 3] {
         let ciphers = "chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com";
         assert_eq!(names(&lists[direction]), ciphers);

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::files::{Folder, Readable};
 use super::network::Network;
 use super::problems::{Problems, near_miss};
 use super::reader::{At, Document, Table, Written};
-use crate::names::Username;
+use crate::names::{HostPort, Username};
 use crate::secret::Secret;
 
 /// The language of sentences for people, where the client names none.
@@ -42,6 +43,10 @@ pub struct Storage {
     pub recordings: PathBuf,
     /// The gateway's host key, Ed25519.
     pub host_key: PathBuf,
+    /// The authority behind host certificates, Ed25519; made where it is missing.
+    pub host_ca: PathBuf,
+    /// The authority behind user certificates, Ed25519; made where it is missing.
+    pub user_ca: PathBuf,
     /// The journal's own key, Ed25519.
     pub journal_key: PathBuf,
     /// The key with which the gateway logs in at hosts, Ed25519.
@@ -145,6 +150,8 @@ impl Default for Limits {
 pub struct Gateway {
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
+    /// By which names and ports clients reach it; the first one is what the kit writes. Empty: see [`Gateway::reached_at`].
+    pub names: Vec<HostPort>,
     /// For people whose client names no language.
     pub language: Language,
     /// Who can change what this gateway refuses; named in refusals.
@@ -169,6 +176,20 @@ pub struct Gateway {
 
 const FILE: &str = "policy/gateway.toml";
 
+/// `gateway.firm.example`, with `:PORT` where it is not 22; in lower case, as clients compare it.
+struct PublicName(HostPort);
+
+impl FromStr for PublicName {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.to_ascii_lowercase();
+        let name = text.parse().or_else(|_| format!("{text}:22").parse());
+        name.map(Self).map_err(
+            |_| "expected a host name or an address, such as gateway.firm.example or [2001:db8::1]:2222",
+        )
+    }
+}
+
 impl Gateway {
     /// Reads the file; what is wrong goes to `problems`.
     pub fn load(folder: &Folder, problems: &mut Problems) -> Option<Self> {
@@ -177,6 +198,7 @@ impl Gateway {
         let document = Document::parse(file, &text, problems)?;
         let mut root = document.root();
         let listen = root.required_list::<SocketAddr>("listen", problems);
+        let names = root.list::<PublicName>("names", problems).unwrap_or_default();
         let languages = [("de", Language::German), ("en", Language::English)];
         let language = root.one_of("language", &languages, problems).unwrap_or(Language::English);
         let contact = root.parsed::<String>("contact", problems).map(|c| c.value);
@@ -207,6 +229,7 @@ impl Gateway {
         }
         Some(Self {
             listen: listen.into_iter().map(|l| l.value).collect(),
+            names: names.into_iter().map(|n| n.value.0).collect(),
             language,
             contact,
             storage,
@@ -219,6 +242,16 @@ impl Gateway {
             recipients: recipients.into_iter().map(|r| r.value).collect(),
         })
     }
+
+    /// Its public names; where the file has none, those of `listening` that are an address to connect to.
+    pub fn reached_at(&self, listening: &[SocketAddr]) -> Vec<HostPort> {
+        if self.names.is_empty() {
+            let given = listening.iter().filter(|address| !address.ip().is_unspecified());
+            given.filter_map(|address| address.to_string().parse().ok()).collect()
+        } else {
+            self.names.clone()
+        }
+    }
 }
 
 fn storage(table: Option<Table<'_, '_>>, problems: &mut Problems) -> Storage {
@@ -228,6 +261,8 @@ fn storage(table: Option<Table<'_, '_>>, problems: &mut Problems) -> Storage {
         journal: "state/journal".into(),
         recordings: "state/recordings".into(),
         host_key: "state/host_ed25519".into(),
+        host_ca: "state/host_ca".into(),
+        user_ca: "state/user_ca".into(),
         journal_key: "state/journal_ed25519".into(),
         target_key: "state/target_ed25519".into(),
         vault_identity: "state/vault.agekey".into(),
@@ -250,6 +285,8 @@ fn storage(table: Option<Table<'_, '_>>, problems: &mut Problems) -> Storage {
         }
     };
     path("host_key", &mut found.host_key);
+    path("host_ca", &mut found.host_ca);
+    path("user_ca", &mut found.user_ca);
     path("journal_key", &mut found.journal_key);
     path("target_key", &mut found.target_key);
     path("vault_identity", &mut found.vault_identity);

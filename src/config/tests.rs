@@ -132,7 +132,7 @@ fn a_secret_written_in_the_place_of_its_files_name_is_not_repeated() {
     let problems = example.problems().join("\n");
     assert!(!problems.contains("Sommer2026"), "{problems}");
     let why = "the file named here cannot be read: No such file or directory (os error 2)";
-    assert!(problems.contains(&format!("policy/gateway.toml:17:19: {why}")), "{problems}");
+    assert!(problems.contains(&format!("policy/gateway.toml:18:19: {why}")), "{problems}");
     assert!(problems.contains(&format!("policy/sites/praxis-mueller.toml:14:21: {why}")), "{problems}");
     // Nor where it is found, but not good.
     example.write("Sommer2026!", "x", 0o644);
@@ -182,7 +182,7 @@ fn a_question_that_outlives_the_login_is_refused() {
     assert_eq!(
         Example::with_gateway("[limits]\nfactor_grace = \"60s\"").problems(),
         [
-            "policy/gateway.toml:12:11: second_factor.timeout (1m) must be shorter than limits.factor_grace (1m): the login would end before the question does"
+            "policy/gateway.toml:13:11: second_factor.timeout (1m) must be shorter than limits.factor_grace (1m): the login would end before the question does"
         ]
     );
 }
@@ -237,4 +237,33 @@ fn a_domain_of_two_sites_is_refused_with_both_files() {
             "policy/sites/praxis-schmidt.toml: the domain praxis-mueller.example stands in policy/sites/praxis-mueller.toml too: one domain leads to one site"
         ]
     );
+}
+
+#[test]
+fn public_names_are_hosts_with_a_port_where_it_is_not_22() {
+    let with = |list: &str| {
+        let example = Example::new();
+        let text = init::GATEWAY.replacen("\nlanguage =", &format!("\nnames = {list}\nlanguage ="), 1);
+        example.write("policy/gateway.toml", &text, 0o644);
+        example
+    };
+    let right = with(r#"["Gateway.firm.example", "gateway.firm.example:2222", "[2001:db8::1]:22"]"#);
+    let config = Config::load(&Folder::new(right.0.path()), &mut Problems::default()).unwrap();
+    let names: Vec<String> = config.gateway.names.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["gateway.firm.example:22", "gateway.firm.example:2222", "[2001:db8::1]:22"]);
+    for bad in ["*.firm.example", "gate way", "gateway:0", "gateway:70000", "user@gateway", ""] {
+        let problems = with(&format!("[\"{bad}\"]")).problems();
+        let [problem] = &problems[..] else { panic!("{bad:?}: {problems:?}") };
+        assert!(problem.starts_with("policy/gateway.toml:6:10: names: "), "{problem}");
+        assert!(problem.contains("expected a host name or an address"), "{problem}");
+    }
+}
+
+#[test]
+fn a_gateway_without_names_is_reached_at_what_it_listens_on_but_for_everywhere() {
+    let config = Config::load(&Folder::new(Example::new().0.path()), &mut Problems::default()).unwrap();
+    let addresses = ["0.0.0.0:22", "[::]:22", "203.0.113.7:22", "[2001:db8::1]:2222", "127.0.0.1:0"];
+    let listening = addresses.map(|address| address.parse().unwrap());
+    let names: Vec<String> = config.gateway.reached_at(&listening).iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["203.0.113.7:22", "[2001:db8::1]:2222"]);
 }

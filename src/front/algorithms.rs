@@ -5,22 +5,24 @@ use std::time::Duration;
 
 use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac, server};
+use ssh_key::Certificate;
 
-/// The configuration for every connection. `key` is the host key, Ed25519.
-pub fn configuration(key: PrivateKey) -> Arc<server::Config> {
-    Arc::new(settings(key))
+/// The configuration for every connection. `key` is the host key, Ed25519; clients that know the authority behind
+/// `certificate` are shown that, and all others the key alone.
+pub fn configuration(key: PrivateKey, certificate: Option<Certificate>) -> Arc<server::Config> {
+    Arc::new(settings(key, certificate))
 }
 
 /// The same for inner sessions: they live and die with their outer connection, which is watched.
-pub fn inner_configuration(key: PrivateKey) -> Arc<server::Config> {
+pub fn inner_configuration(key: PrivateKey, certificate: Option<Certificate>) -> Arc<server::Config> {
     Arc::new(server::Config {
         max_auth_attempts: 8,
         inactivity_timeout: Some(Duration::from_hours(13)),
-        ..settings(key)
+        ..settings(key, certificate)
     })
 }
 
-fn settings(key: PrivateKey) -> server::Config {
+fn settings(key: PrivateKey, certificate: Option<Certificate>) -> server::Config {
     let kex = [
         kex::MLKEM768X25519_SHA256,
         kex::CURVE25519,
@@ -53,6 +55,7 @@ fn settings(key: PrivateKey) -> server::Config {
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: vec![key],
+        certificates: certificate.into_iter().collect(),
         window_size: crate::flow::WINDOW,
         maximum_packet_size: 32 << 10,
         channel_buffer_size: 64,

@@ -86,7 +86,7 @@ impl Hops {
             if too_many {
                 hop.refuse(reply, "too-many-hops", ChannelOpenFailure::ResourceShortage).await;
             } else if let Some(target) = target {
-                hop.to(target, reply).await;
+                Box::pin(hop.to(target, reply)).await;
             } else {
                 let no = hop.front.no_such_host();
                 hop.refuse(reply, "no-such-host", no).await;
@@ -136,7 +136,7 @@ impl Opening {
         };
         reply.accept().await;
         let relays = self.front.relays.clone();
-        let config = self.front.inner.clone();
+        let config = self.front.inner(&target);
         let Self { who, inbox, out, gone, numbers, .. } = self;
         relay::Inner { relays, config, who, target, ask, started, inbox, out, gone, numbers }.run().await;
     }
@@ -210,6 +210,16 @@ impl Front {
             Language::German => format!("{} antwortet nicht ({cause})", target.domain()),
         };
         ChannelOpenFailure::Other { code: 2, reason: crate::sentences::ascii(&reason) }
+    }
+
+    /// How the inner server presents itself: as this host, by a certificate or the gateway's own key.
+    fn inner(&self, target: &Target) -> Arc<russh::server::Config> {
+        let identity = self.authorities.identity(&target.names(), self.clock.now());
+        let certificate = identity.map(|identity| identity.certificate);
+        if let Err(e) = &certificate {
+            tracing::error!("no host certificate for {}: {e}", target.domain());
+        }
+        super::inner_configuration(self.authorities.host_key.clone(), certificate.ok())
     }
 
     /// Returns once the policy would not permit this any more; that is in the journal then.

@@ -126,7 +126,7 @@ pub async fn serve(
             };
             client.end(Some(code)).await;
         }
-        Ok(Ok(started)) => run(&session, &wish, inbox, &client, started).await,
+        Ok(Ok(started)) => Box::pin(run(&session, &wish, inbox, &client, started)).await,
     }
 }
 
@@ -509,15 +509,14 @@ async fn down(
                 there.beside(passing).await.ok();
                 continue;
             }
-            // Kept until the end: a client that has had EOF both ways sends CLOSE, which russh answers at once, and then
-            // there is no way left for the exit-status.
-            Some(Piece::Other(ChannelMsg::Eof)) => continue,
             Some(Piece::Other(ChannelMsg::Close)) => {
                 if ended.exit.is_none() && !told {
                     ended.cause = Some("no-exit-status".into());
                 }
                 return (ended, true);
             }
+            // EOF is kept until the end: a client that has had it both ways sends CLOSE, which russh answers at once, and
+            // then there is no way left for the exit-status.
             Some(Piece::Other(_)) => continue,
             None => {
                 ended.cause = Some("target-lost".into());

@@ -42,7 +42,7 @@ pub struct Scribe {
 
 enum Kind {
     /// A terminal.
-    Terminal(Recording),
+    Terminal(Box<Recording>),
     /// Everything else.
     Plain(Mutex<Option<Tap>>),
 }
@@ -60,7 +60,7 @@ impl Scribe {
                     command: (wish.deed != Deed::Shell).then(|| wish.as_asked.clone()),
                     ..about(session, channel)
                 };
-                Kind::Terminal(session.relays.recordings.begin(about).await?)
+                Kind::Terminal(Box::new(session.relays.recordings.begin(about).await?))
             }
             None => Kind::Plain(Mutex::new(Some(match (&wish.deed, &wish.subsystem) {
                 (Deed::Subsystem, Some(name)) => Tap::for_subsystem(name.as_bytes()),

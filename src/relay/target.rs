@@ -14,7 +14,7 @@ use russh::{
 use ssh_key::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey};
 
 use super::Session;
-use crate::config::HostProof;
+use crate::config::{Host, HostProof};
 use crate::flow::{Ledger, Line, Role, WINDOW, Wire};
 use crate::hops::{Away, dial};
 use crate::identity::Who;
@@ -39,8 +39,8 @@ pub struct NotKept;
 
 /// Makes a technician's certificate for one login.
 pub trait Certifies: Send + Sync {
-    /// A fresh key and its certificate, for a few minutes; its principal is the technician.
-    fn certify(&self, who: &Who) -> Result<(PrivateKey, Certificate), String>;
+    /// A fresh key and its certificate, for a few minutes; its principal is the technician. `forwards`: port forwarding too.
+    fn certify(&self, who: &Who, forwards: bool) -> Result<(PrivateKey, Certificate), String>;
 }
 
 /// How the gateway logs in at hosts.
@@ -333,26 +333,24 @@ async fn connected(session: &Session) -> Result<TargetLine, Failed> {
         let presented = presented.ok_or_else(|| Failed::Handshake("no host key".into()))?;
         keys.first_seen(&target.site, &target.name, &presented).await?;
     }
-    log_in(&mut made.handle, session, &host.proof, host.login.as_deref()).await?;
+    log_in(&mut made.handle, session, host).await?;
     Ok(made)
 }
 
-async fn log_in(
-    handle: &mut client::Handle<Guest>,
-    session: &Session,
-    proof: &HostProof,
-    login: Option<&str>,
-) -> Result<(), Failed> {
-    let user = login.unwrap_or_else(|| session.who.user().as_str());
+async fn log_in(handle: &mut client::Handle<Guest>, session: &Session, host: &Host) -> Result<(), Failed> {
+    let user = host.login.as_deref().unwrap_or_else(|| session.who.user().as_str());
     let broken = |e: russh::Error| Failed::Handshake(e.to_string());
     let login = &session.relays.login;
-    let result = match proof {
+    let result = match &host.proof {
         HostProof::Key => {
             let key = PrivateKeyWithHashAlg::new(login.key.clone(), None);
             handle.authenticate_publickey(user, key).await.map_err(broken)?
         }
         HostProof::Certificate => {
-            let (key, certificate) = login.authority.certify(&session.who).map_err(Failed::NoCredential)?;
+            let (key, certificate) = login
+                .authority
+                .certify(&session.who, !host.forwards.is_empty())
+                .map_err(Failed::NoCredential)?;
             handle.authenticate_openssh_cert(user, Arc::new(key), certificate).await.map_err(broken)?
         }
         HostProof::Password(password) => {

@@ -261,7 +261,7 @@ impl Stage {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(120), all).await.expect("inner.py hangs")
+        tokio::time::timeout(Duration::from_mins(2), all).await.expect("inner.py hangs")
     }
 
     pub async fn close(self) {
