@@ -22,6 +22,7 @@
 //!
 //! Absent on purpose: SSH messages, and who may do what.
 
+mod feed;
 mod inbox;
 mod tunnel;
 mod wire;
@@ -36,6 +37,7 @@ use futures::task::AtomicWaker;
 use russh::ChannelId;
 use tokio::time::Instant;
 
+pub use feed::Feed;
 pub use inbox::{Inbox, Overfull, Piece};
 pub use tunnel::Tunnel;
 pub use wire::{Line, Role, Wire};

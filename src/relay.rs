@@ -7,12 +7,17 @@
 //! Absent on purpose: deciding (`gate`), and any address but those of `policy/sites`.
 
 mod channel;
+mod client;
+mod connect;
 mod door;
 mod forward;
 mod pool;
+mod pump;
 mod scribe;
 mod target;
+mod wish;
 
+pub use connect::Connect;
 pub use target::{Certifies, HostKeys, Login, NotKept};
 
 use std::sync::atomic::AtomicU32;
@@ -132,25 +137,8 @@ impl Inner {
     /// Serves the inner session to its end, and writes its last line.
     pub async fn run(self) {
         let Inner { relays, config, who, target, ask, started, inbox, out, gone, numbers } = self;
-        let (phase, phases) = watch::channel(Phase::Login);
-        let session = Arc::new(Session {
-            relays,
-            who,
-            target,
-            ask,
-            started: Mutex::new(started.map(Arc::new)),
-            confirmation: OnceLock::new(),
-            ledger: Arc::default(),
-            windows: Windows::default(),
-            handle: OnceLock::new(),
-            phase,
-            pool: Pool::default(),
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-            why: OnceLock::new(),
-            moved: Moved::default(),
-            numbers,
-        });
+        let session = Session::new(relays, who, target, ask, started, numbers);
+        let phases = session.phase.subscribe();
         let tunnel = Tunnel::new(inbox, &out);
         tokio::select! {
             () = session.clone().serve(config, tunnel) => {}
@@ -158,12 +146,7 @@ impl Inner {
             () = gone.cancelled() => session.ends("client-gone"),
             refused = session.withdrawn() => session.withdraw(&refused).await,
         }
-        session.stop.cancel();
-        session.tasks.close();
-        if tokio::time::timeout(PARTING, session.tasks.wait()).await.is_err() {
-            tracing::warn!("channels of an inner session were cut at its end");
-        }
-        session.pool.empty();
+        session.end().await;
         // It waits behind other channels' data at most; the client may be gone.
         tokio::time::timeout(PARTING, out.close()).await.ok();
         session.finish().await;
@@ -178,6 +161,50 @@ async fn late(mut phases: watch::Receiver<Phase>) {
 }
 
 impl Session {
+    fn new(
+        relays: Arc<Relays>,
+        who: Who,
+        target: Target,
+        ask: Relay,
+        started: Option<Started<Relay>>,
+        numbers: Arc<AtomicU32>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            relays,
+            who,
+            target,
+            ask,
+            started: Mutex::new(started.map(Arc::new)),
+            confirmation: OnceLock::new(),
+            ledger: Arc::default(),
+            windows: Windows::default(),
+            handle: OnceLock::new(),
+            phase: watch::Sender::new(Phase::Login),
+            pool: Pool::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            why: OnceLock::new(),
+            moved: Moved::default(),
+            numbers,
+        })
+    }
+
+    /// Ends its channels, each with its last line, and its connections.
+    async fn end(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(PARTING, self.tasks.wait()).await.is_err() {
+            tracing::warn!("channels of an inner session were cut at its end");
+        }
+        self.pool.empty();
+    }
+
+    /// The same, and its own last line.
+    async fn close(&self) {
+        self.end().await;
+        self.finish().await;
+    }
+
     async fn serve(self: Arc<Self>, config: Arc<server::Config>, tunnel: Tunnel) {
         let running = match server::run_stream(config, tunnel, Door::new(self.clone())).await {
             Ok(running) => running,

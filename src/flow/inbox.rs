@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use russh::{ChannelMsg, ChannelReadHalf};
 
-use super::{Backlog, OVERHEAD, STALLED};
+use super::{Backlog, Feed, OVERHEAD, STALLED};
 
 /// What came, in its order.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Piece {
         }
     }
 
-    fn weight(&self) -> usize {
+    pub(super) fn weight(&self) -> usize {
         OVERHEAD
             + match self {
                 Piece::Data(data) | Piece::Extended(_, data) => data.len(),
@@ -52,9 +52,14 @@ impl Piece {
 #[error("its far end takes nothing, and more than {} MiB wait for it", STALLED >> 20)]
 pub struct Overfull;
 
+enum Source {
+    Channel(ChannelReadHalf),
+    Fed(Arc<Feed>),
+}
+
 /// The incoming side of one channel.
 pub struct Inbox {
-    read: ChannelReadHalf,
+    source: Source,
     queue: VecDeque<Piece>,
     backlog: Arc<Backlog>,
     closed: bool,
@@ -63,13 +68,26 @@ pub struct Inbox {
 impl Inbox {
     /// Takes a channel's read half over. From here on somebody has to be in [`Inbox::next`] or [`Inbox::beside`] all the time.
     pub fn new(read: ChannelReadHalf, backlog: Arc<Backlog>) -> Self {
-        Self { read, queue: VecDeque::new(), backlog, closed: false }
+        Self { source: Source::Channel(read), queue: VecDeque::new(), backlog, closed: false }
+    }
+
+    /// The same of what is handed in.
+    pub fn fed(feed: Arc<Feed>) -> Self {
+        let backlog = feed.backlog();
+        Self { source: Source::Fed(feed), queue: VecDeque::new(), backlog, closed: false }
     }
 
     /// Takes all that has come; wakes the caller's task when more does.
     pub(super) fn poll_take(&mut self, cx: &mut Context<'_>) {
+        let read = match &mut self.source {
+            Source::Channel(read) => read,
+            Source::Fed(feed) => {
+                self.closed = feed.take(cx.waker(), &mut self.queue);
+                return;
+            }
+        };
         while !self.closed {
-            match pin!(self.read.wait()).poll(cx) {
+            match pin!(read.wait()).poll(cx) {
                 Poll::Ready(Some(message)) => {
                     if let Some(piece) = Piece::of(message) {
                         self.backlog.more(piece.weight());

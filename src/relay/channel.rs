@@ -1,103 +1,29 @@
-//! One session channel of an inner session: what was set up for it, its line in the journal, its record, and what both sides say.
+//! One session channel of an inner session: its line in the journal, its record, and its other half at the host.
 //! Absent on purpose: deciding, and the inner login.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use russh::server::{self, Msg};
-use russh::{ChannelMsg, ChannelWriteHalf, Pty, client};
+use russh::{ChannelMsg, ChannelWriteHalf, client};
 
 use super::Session;
+use super::client::Client;
 use super::door::Turn;
-use super::scribe::{CannotWrite, Scribe};
+use super::pump::{Counted, Ended, down, idled, unwritten, up};
+use super::scribe::Scribe;
 use super::target::{Failed, TargetLine};
+use super::wish::{Terminal, Wish, wish};
 use crate::asks::{Act, Deed};
 use crate::commands::exit;
 use crate::flow::{Backlog, Inbox, Overfull, Piece};
 use crate::journal::started::{Outcome, Started};
 
-/// RFC 4254 §5.2: `SSH_EXTENDED_DATA_STDERR`.
-const STDERR: u32 = 1;
 /// For a host to say yes or no to a command.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For a client to say what it wants after it has opened a channel.
 const WISHING: Duration = Duration::from_mins(2);
-/// Variables that one channel may set.
-const VARIABLES: usize = 64;
-
-/// May a client set this at a host? R64: a list, and values that mean nothing to a shell.
-pub fn may_set(name: &str, value: &str) -> bool {
-    let known = name == "LANG" || name == "EMAIL" || (name.starts_with("LC_") && name.len() <= 32);
-    known
-        && value.len() <= 128
-        && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
-        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+@=:/,".contains(&b))
-}
-
-/// A terminal as the client asked for it (RFC 4254 §6.2).
-pub struct Terminal {
-    pub term: String,
-    pub columns: u32,
-    pub rows: u32,
-    width: u32,
-    height: u32,
-    modes: Vec<(Pty, u32)>,
-}
-
-/// All that a client said before its command, and the command.
-pub struct Wish {
-    pub terminal: Option<Terminal>,
-    variables: Vec<(String, String)>,
-    /// What is not forwarded here.
-    refused: Vec<&'static str>,
-    pub deed: Deed,
-    pub as_asked: Vec<u8>,
-    /// A subsystem's name.
-    pub subsystem: Option<String>,
-}
-
-/// The technician's side of the channel.
-struct Client {
-    handle: server::Handle,
-    out: ChannelWriteHalf<Msg>,
-    on_terminal: bool,
-}
-
-impl Client {
-    async fn say(&self, sentence: &str) {
-        let text = if self.on_terminal { format!("{sentence}\r\n") } else { format!("{sentence}\n") };
-        // A terminal has one screen for both; and a client that takes nothing is not waited for.
-        let saying = async {
-            if self.on_terminal {
-                self.out.data_bytes(text).await
-            } else {
-                self.out.extended_data_bytes(STDERR, text).await
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(5), saying).await.ok();
-    }
-
-    /// The last frames in their order: exit-status, EOF, CLOSE (RFC 4254 §6.10, §5.3).
-    async fn end(&self, code: Option<u32>) {
-        let last = async {
-            if let Some(code) = code {
-                self.out.exit_status(code).await?;
-            }
-            self.out.eof().await?;
-            self.out.close().await
-        };
-        tokio::time::timeout(Duration::from_mins(1), last).await.ok();
-    }
-
-    async fn accept(&self) {
-        self.handle.channel_success(self.out.id()).await.ok();
-    }
-
-    async fn refuse(&self) {
-        self.handle.channel_failure(self.out.id()).await.ok();
-    }
-}
 
 /// From the channel's opening to its end.
 pub async fn serve(
@@ -108,13 +34,15 @@ pub async fn serve(
     _turn: Turn,
 ) {
     let stop = session.stop.clone();
-    let mut client = Client { handle, out, on_terminal: false };
+    let mut client = Client::Channel { handle, out, on_terminal: false };
     let wish = tokio::select! {
         wish = tokio::time::timeout(WISHING, wish(&mut inbox)) => wish.ok().flatten(),
         () = stop.cancelled() => None,
     };
     let Some(wish) = wish else { return client.end(None).await };
-    client.on_terminal = wish.terminal.is_some();
+    if let Client::Channel { on_terminal, .. } = &mut client {
+        *on_terminal = wish.terminal.is_some();
+    }
     match inbox.beside(session.open(wish.deed.clone(), &wish.as_asked)).await {
         Err(Overfull) => client.end(None).await,
         Ok(Err(refused)) => {
@@ -126,94 +54,20 @@ pub async fn serve(
             };
             client.end(Some(code)).await;
         }
-        Ok(Ok(started)) => Box::pin(run(&session, &wish, inbox, &client, started)).await,
-    }
-}
-
-/// Reads requests until one starts something.
-async fn wish(inbox: &mut Inbox) -> Option<Wish> {
-    let mut wish = Wish {
-        terminal: None,
-        variables: Vec::new(),
-        refused: Vec::new(),
-        deed: Deed::Shell,
-        as_asked: Vec::new(),
-        subsystem: None,
-    };
-    loop {
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "russh's enum: what else a client may say here starts nothing"
-        )]
-        match inbox.next().await? {
-            Piece::Other(ChannelMsg::RequestPty {
-                term,
-                col_width,
-                row_height,
-                pix_width,
-                pix_height,
-                terminal_modes,
-                ..
-            }) => {
-                wish.terminal = Some(Terminal {
-                    term: term.chars().filter(|c| !c.is_control()).take(64).collect(),
-                    columns: col_width,
-                    rows: row_height,
-                    width: pix_width,
-                    height: pix_height,
-                    modes: terminal_modes,
-                });
-            }
-            Piece::Other(ChannelMsg::WindowChange { col_width, row_height, pix_width, pix_height }) => {
-                if let Some(terminal) = &mut wish.terminal {
-                    (terminal.columns, terminal.rows) = (col_width, row_height);
-                    (terminal.width, terminal.height) = (pix_width, pix_height);
-                }
-            }
-            Piece::Other(ChannelMsg::SetEnv { variable_name: name, variable_value: value, .. })
-                if wish.variables.len() < VARIABLES && may_set(&name, &value) =>
-            {
-                wish.variables.push((name, value));
-            }
-            Piece::Other(ChannelMsg::AgentForward { .. }) => wish.refused.push("agent"),
-            Piece::Other(ChannelMsg::RequestX11 { .. }) => wish.refused.push("X11"),
-            Piece::Other(ChannelMsg::RequestShell { .. }) => return Some(wish),
-            Piece::Other(ChannelMsg::Exec { command, .. }) => {
-                return Some(Wish { deed: Deed::Exec, as_asked: command, ..wish });
-            }
-            Piece::Other(ChannelMsg::RequestSubsystem { name, .. }) => {
-                let as_asked = format!("subsystem {name}").into_bytes();
-                return Some(Wish { deed: Deed::Subsystem, as_asked, subsystem: Some(name), ..wish });
-            }
-            Piece::Other(ChannelMsg::Close) => return None,
-            _ => {}
+        Ok(Ok(started)) => {
+            Box::pin(run(&session, &wish, inbox, &client, started)).await;
         }
     }
 }
 
-/// How it ended, for the journal and for the client.
-struct Ended {
-    exit: Option<u32>,
-    cause: Option<String>,
-    /// The client has not been told yet.
-    sentence: Option<String>,
-    /// It ended because it could not be written down.
-    unwritten: bool,
-}
-
-impl Ended {
-    fn because(exit: u32, cause: impl Into<String>, sentence: Option<String>) -> Self {
-        Self { exit: Some(exit), cause: Some(cause.into()), sentence, unwritten: false }
-    }
-}
-
-#[derive(Default)]
-struct Counted {
-    up: AtomicU64,
-    down: AtomicU64,
-}
-
-async fn run(session: &Session, wish: &Wish, mut inbox: Inbox, client: &Client, started: Started<Act>) {
+/// Does it, writes it down, and ends the channel; the exit code.
+pub async fn run(
+    session: &Session,
+    wish: &Wish,
+    mut inbox: Inbox,
+    client: &Client,
+    started: Started<Act>,
+) -> u32 {
     let counted = Counted::default();
     let channel = session.numbers.fetch_add(1, Ordering::Relaxed);
     // No record, no session.
@@ -253,22 +107,17 @@ async fn run(session: &Session, wish: &Wish, mut inbox: Inbox, client: &Client, 
     };
     let outcome =
         Outcome { bytes_in: up, bytes_out: down, channel: Some(channel), recording, ..Outcome::default() };
-    finish(inbox, client, started, ended, outcome).await;
-}
-
-/// What cannot be written down is not done.
-fn unwritten(session: &Session, cannot: &CannotWrite) -> Ended {
-    let german = session.pick("en", "de") == "de";
-    let sentence = match cannot {
-        CannotWrite::Record(why) => why.sentence(german).to_owned(),
-        CannotWrite::Journal(_) => crate::sentences::cannot_journal(session.relays.language).to_owned(),
-    };
-    let ended = Ended::because(exit::CANNOT_JOURNAL, cannot.to_string(), Some(sentence));
-    Ended { unwritten: true, ..ended }
+    finish(inbox, client, started, ended, outcome).await
 }
 
 /// The last line, then the last frames.
-async fn finish(mut inbox: Inbox, client: &Client, started: Started<Act>, ended: Ended, outcome: Outcome) {
+async fn finish(
+    mut inbox: Inbox,
+    client: &Client,
+    started: Started<Act>,
+    ended: Ended,
+    outcome: Outcome,
+) -> u32 {
     let outcome = Outcome { exit: ended.exit.unwrap_or(exit::FAILED), cause: ended.cause, ..outcome };
     // The line first: who has read the end of a command may look for it at once.
     let finished = inbox.beside(started.finish(outcome)).await;
@@ -280,20 +129,7 @@ async fn finish(mut inbox: Inbox, client: &Client, started: Started<Act>, ended:
     }
     // Nobody writes to the client any more; what it still says is let go.
     inbox.beside(client.end(ended.exit)).await.ok();
-}
-
-/// Returns when nothing has been counted for `idle`.
-async fn idled(idle: Duration, counted: &Counted) {
-    let all = || counted.up.load(Ordering::Relaxed).wrapping_add(counted.down.load(Ordering::Relaxed));
-    let mut seen = all();
-    loop {
-        tokio::time::sleep(idle).await;
-        let now = all();
-        if now == seen {
-            return;
-        }
-        seen = now;
-    }
+    ended.exit.unwrap_or(exit::FAILED)
 }
 
 /// The host's side of the channel.
@@ -399,143 +235,6 @@ async fn answered(inbox: &mut Inbox) -> Result<bool, Failed> {
             Some(Piece::Other(ChannelMsg::Failure)) => return Ok(false),
             Some(Piece::Other(ChannelMsg::Close)) | None => return Err(Failed::Channel("closed".into())),
             Some(_) => {}
-        }
-    }
-}
-
-/// From the technician to the host. Returns when the technician's side is closed.
-async fn up(
-    session: &Session,
-    inbox: &mut Inbox,
-    there: &ChannelWriteHalf<client::Msg>,
-    client: &Client,
-    scribe: &Scribe,
-    counted: &Counted,
-) -> Ended {
-    loop {
-        let passed = match inbox.next().await {
-            Some(Piece::Data(data)) => {
-                counted.up.fetch_add(data.len() as u64, Ordering::Relaxed);
-                match inbox.beside(scribe.up(&data)).await {
-                    Ok(Ok(())) => inbox.beside(there.data_bytes(data)).await,
-                    Ok(Err(cannot)) => return unwritten(session, &cannot),
-                    Err(overfull) => Err(overfull),
-                }
-            }
-            Some(Piece::Other(ChannelMsg::WindowChange { col_width, row_height, pix_width, pix_height })) => {
-                match inbox.beside(scribe.resize(col_width, row_height)).await {
-                    Ok(Ok(())) => {
-                        let change = there.window_change(col_width, row_height, pix_width, pix_height);
-                        inbox.beside(change).await
-                    }
-                    Ok(Err(cannot)) => return unwritten(session, &cannot),
-                    Err(overfull) => Err(overfull),
-                }
-            }
-            Some(Piece::Other(ChannelMsg::Signal { signal })) => inbox.beside(there.signal(signal)).await,
-            Some(Piece::Other(ChannelMsg::Eof)) => inbox.beside(there.eof()).await,
-            Some(Piece::Other(ChannelMsg::Close)) | None => {
-                return Ended {
-                    exit: None,
-                    cause: Some("client-closed".into()),
-                    sentence: None,
-                    unwritten: false,
-                };
-            }
-            // A second command on the same channel (RFC 4254 §6.5: one of them can succeed).
-            Some(Piece::Other(
-                ChannelMsg::Exec { .. }
-                | ChannelMsg::RequestShell { .. }
-                | ChannelMsg::RequestSubsystem { .. },
-            )) => {
-                inbox.beside(client.refuse()).await.ok();
-                continue;
-            }
-            Some(_) => continue,
-        };
-        match passed {
-            Ok(Ok(())) => {}
-            // The other direction knows why.
-            Ok(Err(_)) => std::future::pending().await,
-            Err(overfull) => return Ended::because(exit::FAILED, format!("overfull: {overfull}"), None),
-        }
-    }
-}
-
-/// From the host to the technician. Returns when the host's side is closed, and whether it was closed in order.
-async fn down(
-    session: &Session,
-    there: &mut Inbox,
-    client: &Client,
-    scribe: &Scribe,
-    counted: &Counted,
-) -> (Ended, bool) {
-    let mut ended = Ended { exit: None, cause: None, sentence: None, unwritten: false };
-    let mut told = false;
-    loop {
-        let gone = match there.next().await {
-            Some(Piece::Data(data)) => {
-                counted.down.fetch_add(data.len() as u64, Ordering::Relaxed);
-                match there.beside(scribe.down(&data)).await {
-                    Ok(Ok(())) => there.beside(client.out.data_bytes(data)).await,
-                    Ok(Err(cannot)) => return (unwritten(session, &cannot), false),
-                    Err(overfull) => Err(overfull),
-                }
-            }
-            Some(Piece::Extended(kind, data)) => {
-                counted.down.fetch_add(data.len() as u64, Ordering::Relaxed);
-                match there.beside(scribe.errors(&data)).await {
-                    Ok(Ok(())) => there.beside(client.out.extended_data_bytes(kind, data)).await,
-                    Ok(Err(cannot)) => return (unwritten(session, &cannot), false),
-                    Err(overfull) => Err(overfull),
-                }
-            }
-            Some(Piece::Other(ChannelMsg::ExitStatus { exit_status })) => {
-                (ended.exit, told) = (Some(exit_status), true);
-                continue;
-            }
-            Some(Piece::Other(ChannelMsg::ExitSignal {
-                signal_name,
-                core_dumped,
-                error_message,
-                lang_tag,
-            })) => {
-                ended.cause = Some(format!("signal {signal_name:?}"));
-                told = true;
-                let id = client.out.id();
-                let handle = &client.handle;
-                let passing =
-                    handle.exit_signal_request(id, signal_name, core_dumped, error_message, lang_tag);
-                there.beside(passing).await.ok();
-                continue;
-            }
-            Some(Piece::Other(ChannelMsg::Close)) => {
-                if ended.exit.is_none() && !told {
-                    ended.cause = Some("no-exit-status".into());
-                }
-                return (ended, true);
-            }
-            // EOF is kept until the end: a client that has had it both ways sends CLOSE, which russh answers at once, and
-            // then there is no way left for the exit-status.
-            Some(Piece::Other(_)) => continue,
-            None => {
-                ended.cause = Some("target-lost".into());
-                if !told {
-                    ended.exit = Some(exit::AWAY);
-                    ended.sentence = Some("The connection to the host was lost.".into());
-                }
-                return (ended, false);
-            }
-        };
-        match gone {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => {
-                ended.cause = Some("client-gone".into());
-                return (ended, false);
-            }
-            Err(overfull) => {
-                return (Ended::because(exit::FAILED, format!("overfull: {overfull}"), None), false);
-            }
         }
     }
 }

@@ -453,7 +453,7 @@ impl server::Handler for Door {
         value: &str,
         ssh: &mut Ssh,
     ) -> Result<(), Broken> {
-        if channel::may_set(name, value) {
+        if super::wish::may_set(name, value) {
             Ok(ssh.channel_success(channel)?)
         } else {
             Ok(ssh.channel_failure(channel)?)

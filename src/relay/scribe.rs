@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Session;
-use super::channel::Wish;
+use super::wish::Wish;
 use crate::asks::Deed;
 use crate::journal::{CannotJournal, Entry, Event, Journal};
 use crate::recording::{About, CannotRecord, Kept, Recording, Typed};
