@@ -194,6 +194,13 @@ pub enum Verb<K> {
         /// All of them, if empty.
         services: Vec<ServiceName>,
     },
+    /// `connect portal|backup [-i SITE]`
+    Connect {
+        /// The host.
+        host: HostName,
+        /// Where; the only one that is permitted, if it is left out.
+        site: Option<SiteName>,
+    },
 }
 
 impl<K> Verb<K> {
@@ -205,13 +212,19 @@ impl<K> Verb<K> {
             Verb::KonnektorBackup { .. } => Family::KonnektorBackup,
             Verb::KonnektorBackups { .. } => Family::KonnektorBackups,
             Verb::KonnektorShow { .. } => Family::KonnektorShow,
+            Verb::Connect { host, .. } => Family::hop(host).unwrap_or(Family::HopPortal),
         }
     }
 
     /// The box it is about, if it is about one.
     pub fn konnektor(&self) -> Option<&K> {
         match self {
-            Verb::Help(_) | Verb::Whoami | Verb::Sites | Verb::Why { .. } | Verb::KonnektorList => None,
+            Verb::Help(_)
+            | Verb::Whoami
+            | Verb::Sites
+            | Verb::Why { .. }
+            | Verb::KonnektorList
+            | Verb::Connect { .. } => None,
             Verb::KonnektorBackup { konnektor, .. }
             | Verb::KonnektorBackups { konnektor }
             | Verb::KonnektorShow { konnektor, .. } => Some(konnektor),
@@ -233,6 +246,7 @@ impl<K> Verb<K> {
             Verb::KonnektorShow { konnektor, file, services } => {
                 Verb::KonnektorShow { konnektor: settle(konnektor)?, file, services }
             }
+            Verb::Connect { host, site } => Verb::Connect { host, site },
         })
     }
 }

@@ -81,6 +81,8 @@ pub async fn run(started: Started<Command>, works: &Works, out: &Out) -> Result<
         | Verb::KonnektorBackup { .. }
         | Verb::KonnektorBackups { .. }
         | Verb::KonnektorShow { .. } => konnektor::run(&started, works, out).await,
+        // The front opens a relay for it; as a command it leads nowhere.
+        Verb::Connect { .. } => Err(Ended::failed(exit::USAGE, "no-terminal")),
     };
     let ended = ended.unwrap_or_else(|ended| ended);
     let outcome = Outcome {

@@ -10,6 +10,7 @@ mod login;
 mod proxy;
 mod registry;
 mod replies;
+mod seat;
 mod serve;
 mod session;
 
@@ -238,6 +239,7 @@ impl Front {
             stop: CancellationToken::new(),
             ledger,
             windows: Windows::default(),
+            numbers: Arc::default(),
         });
         let handler = Handler::new(self.clone(), shared.clone());
         let ran = tokio::select! {

@@ -550,7 +550,7 @@ async fn r96_four_thousand_forwards_are_counted_and_the_next_command_is_on_recor
     raw.rx.drain().await;
     assert!(began.elapsed() < Duration::from_secs(10));
     let finished = door.wait_for("finished", 1).await;
-    let written = door.events("refused").iter().filter(|line| line["cause"] == "forwarding-not-open").count();
+    let written = door.events("refused").iter().filter(|line| line["cause"] == "no-such-host").count();
     assert!(written >= 1);
     let cause = finished[0]["cause"].as_str().unwrap_or_default();
     let counted: usize =

@@ -21,18 +21,24 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 
 fn hash(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
-    format!("sha256:{hex}")
+    use std::fmt::Write;
+    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }
 
 /// Types these lines into `ssh -tt HOST`, each once the screen shows what goes before it; gives what the screen showed.
 async fn typing(stage: &Stage, steps: &[(&str, &str)], command: &[&str]) -> String {
+    typing_at(stage, HOST, steps, command).await
+}
+
+async fn typing_at(stage: &Stage, host: &str, steps: &[(&str, &str)], command: &[&str]) -> String {
     let steps = serde_json::to_string(steps).unwrap();
     let mut words: Vec<String> = ["ssh", "-tt", "-F"].map(ToOwned::to_owned).to_vec();
-    words.extend([stage.config.display().to_string(), HOST.to_owned()]);
+    words.extend([stage.config.display().to_string(), host.to_owned()]);
     words.extend(command.iter().map(ToString::to_string));
-    let script = format!(
-        "import pty,os,json,sys,select,time,fcntl,termios,struct\n\
+    let script = "import pty,os,json,sys,select,time,fcntl,termios,struct\n\
          steps=json.loads(sys.argv[1]); words=json.loads(sys.argv[2])\n\
          pid,fd=pty.fork()\n\
          if pid==0: os.environ['TERM']='xterm'; os.execvp(words[0],words)\n\
@@ -48,10 +54,9 @@ async fn typing(stage: &Stage, steps: &[(&str, &str)], command: &[&str]) -> Stri
          \x20   at=len(out); time.sleep(0.15); os.write(fd,keys.encode())\n\
          \x20 while True: more()\n\
          except OSError: pass\n\
-         print(out.decode(errors='replace'))\n"
-    );
+         print(out.decode(errors='replace'))\n";
     let mut python = tokio::process::Command::new("python3");
-    python.args(["-c", &script, &steps, &serde_json::to_string(&words).unwrap()]).kill_on_drop(true);
+    python.args(["-c", script, &steps, &serde_json::to_string(&words).unwrap()]).kill_on_drop(true);
     let ran = ran(python).await;
     assert_eq!(ran.code, 0, "{ran:?}");
     ran.stdout
@@ -213,5 +218,61 @@ async fn sixty_mebibytes_of_text_on_a_terminal_end_with_their_code() {
     assert_eq!(output.status.code(), Some(9));
     // A terminal makes CR LF of each line feed.
     assert_eq!(output.stdout.len(), 1_500_000 * 43);
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_the_prompt_a_recorded_shell_opens_and_the_prompt_is_there_again() {
+    let stage = Stage::set("").await;
+    let steps = [
+        ("pforte> ", "connect backup\r"),
+        ("# ", "export PS1='$ '; stty size\r"),
+        ("24 80", "echo dort\r"),
+        ("dort\r\n", "exit 5\r"),
+        ("pforte> ", "whoami\r"),
+        ("user: firm-jane.doe", "exit\r"),
+    ];
+    let shown = typing_at(&stage, "gateway", &steps, &[]).await;
+    assert!(shown.contains("user: firm-jane.doe"), "{shown}");
+    let typed = stage.door.events("input");
+    let lines = inputs(&typed);
+    assert!(lines.contains(&("echo dort", "screen")) && lines.contains(&("exit 5", "screen")), "{lines:?}");
+    let finished = stage.door.wait_for("finished", 4).await;
+    let shell = finished.iter().find(|l| l["recording"].is_string()).unwrap();
+    assert_eq!((&shell["exit"], &shell["target"]), (&5.into(), &"host/backup".into()));
+    let started = stage.door.events("started");
+    assert!(
+        started.iter().any(|l| l["command"] == "connect backup" && l["target"] == "host/backup"),
+        "{started:#?}"
+    );
+    assert_eq!(stage.door.phone.questions(), 1);
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connect_is_refused_where_no_rule_or_no_terminal_is() {
+    let stage = Stage::set("").await;
+    let at_gateway = async |words: &[&str]| {
+        let mut ssh = stage.command("ssh");
+        ssh.arg("gateway").args(words);
+        ran(ssh).await
+    };
+    let plain = at_gateway(&["connect backup -i praxis-mueller"]).await;
+    assert_eq!(plain.code, 64, "{plain:?}");
+    assert!(plain.stderr.contains("wants a terminal"), "{plain:?}");
+    let mut portal = stage.command("ssh");
+    portal.args(["-tt", "gateway", "connect portal -i praxis-mueller"]);
+    let portal = ran(portal).await;
+    assert_eq!(portal.code, 77, "{portal:?}");
+    let mut nowhere = stage.command("ssh");
+    nowhere.args(["-tt", "gateway", "connect backup -i praxis-nowhere"]);
+    let nowhere = ran(nowhere).await;
+    assert_eq!(nowhere.code, 77, "{nowhere:?}");
+    assert_eq!(
+        portal.stdout.replace("portal", "backup").replace("praxis-mueller", "praxis-nowhere"),
+        nowhere.stdout,
+        "unknown and forbidden look the same"
+    );
+    assert_eq!(stage.sshd.connections(), 0);
     stage.close().await;
 }

@@ -52,7 +52,7 @@ pub async fn run(started: &Started<Command>, works: &Works, out: &Out) -> Result
         Verb::KonnektorShow { konnektor, file, services } => {
             show(works, out, konnektor, file, services).await
         }
-        Verb::Help(_) | Verb::Whoami | Verb::Sites | Verb::Why { .. } => {
+        Verb::Help(_) | Verb::Whoami | Verb::Sites | Verb::Why { .. } | Verb::Connect { .. } => {
             Err(Ended::failed(exit::FAILED, "not-about-a-konnektor"))
         }
     }

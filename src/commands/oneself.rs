@@ -19,7 +19,8 @@ pub async fn run(started: &Started<Command>, works: &Works, out: &Out) -> Result
         Verb::KonnektorList
         | Verb::KonnektorBackup { .. }
         | Verb::KonnektorBackups { .. }
-        | Verb::KonnektorShow { .. } => Err(Ended::failed(super::exit::FAILED, "not-about-oneself")),
+        | Verb::KonnektorShow { .. }
+        | Verb::Connect { .. } => Err(Ended::failed(super::exit::FAILED, "not-about-oneself")),
     }
 }
 

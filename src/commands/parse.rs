@@ -329,7 +329,9 @@ mod tests {
             said("why praxis-mueller konnektor status", Language::English),
             "this gateway does not have \"konnektor status\" yet. What there is: help"
         );
-        assert_eq!(cause("why praxis-mueller hop portal"), "no-such-command");
+        let why = parse(b"why praxis-mueller hop portal").unwrap().verb;
+        assert_eq!(why.family(), Family::Oneself);
+        assert!(matches!(why, Verb::Why { command: Some(Family::HopPortal), .. }), "{why:?}");
     }
 
     #[test]

@@ -121,6 +121,21 @@ pub static TABLE: &[Row] = &[
             })
         },
     },
+    Row {
+        words: &["connect"],
+        aliases: &["verbinden"],
+        english: "a recorded shell at a site's host",
+        german: "eine aufgezeichnete Shell auf einem Rechner des Standorts",
+        arguments: || {
+            let host = Arg::new("host").value_name("portal|backup").required(true);
+            let site = Arg::new("site").short('i').value_name("SITE").value_parser(parsed::<SiteName>());
+            vec![host.value_parser(["portal", "backup"]), site]
+        },
+        verb: |m| {
+            let host = m.get_one::<String>("host")?.parse().ok()?;
+            Some(Verb::Connect { host, site: m.get_one::<SiteName>("site").cloned() })
+        },
+    },
 ];
 
 /// The command that `why` is asked about, as it was written.
@@ -131,6 +146,10 @@ pub fn why_words(m: &ArgMatches) -> String {
 
 /// The family of `konnektor backup` or `konnektor sichern`, if this gateway has it.
 fn family(words: &str) -> Option<Family> {
+    let channels = [Family::HopPortal, Family::HopBackup, Family::ForwardPortal, Family::ForwardBackup];
+    if let Some(family) = channels.into_iter().find(|family| family.as_str() == words) {
+        return Some(family);
+    }
     let last = words.strip_prefix("konnektor ")?;
     let row = TABLE.iter().find(|row| match row.words {
         ["konnektor", word] => *word == last || row.aliases.contains(&last),
@@ -147,7 +166,6 @@ pub fn not_yet(words: &str) -> Option<String> {
     let mut words = words.split_ascii_whitespace();
     match (words.next()?, words.next()?) {
         ("konnektor", word) if NOT_YET.contains(&word) => Some(format!("konnektor {word}")),
-        ("hop", word @ ("portal" | "backup")) => Some(format!("hop {word}")),
         _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! What a connection's task, its login and its sessions all see of it; and how it is said good-bye to.
 //! Absent on purpose: deciding when.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub struct Shared {
     pub ledger: Arc<Ledger>,
     /// Their receive windows.
     pub windows: Windows,
+    /// The number of the next channel in a relayed session.
+    pub numbers: Arc<AtomicU32>,
 }
 
 /// For the last words, and for the client to hear them.

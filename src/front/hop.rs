@@ -2,11 +2,11 @@
 //! Absent on purpose: deciding, and dialling what a client named.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use russh::server::{ChannelOpenHandle, Msg};
-use russh::{Channel, ChannelOpenFailure, ChannelWriteHalf};
+use russh::{Channel, ChannelOpenFailure, ChannelWriteHalf, Disconnect};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Front;
@@ -17,6 +17,8 @@ use crate::flow::{Backlog, Inbox};
 use crate::gate::Refused;
 use crate::hops::{Pipe, Sealed, Target, dial};
 use crate::identity::Who;
+use crate::identity::second_factor::NotConfirmed;
+use crate::journal::started::{Outcome, Started};
 use crate::policy::Denied;
 use crate::relay;
 use crate::sentences;
@@ -25,6 +27,10 @@ use crate::sentences;
 const AT_ONCE: usize = 256;
 /// Hops of one connection in its life: russh keeps 3.3 KiB of each that we close first.
 const OPENED: usize = 16_384;
+/// Refused hops of one connection after which none is opened, nor written down, any more.
+const WRITTEN: usize = 128;
+/// Refused hops after which the connection is ended (R66).
+const REFUSALS: usize = 1000;
 
 /// All hops of a connection. Dropped with it, and all of them end.
 pub struct Hops {
@@ -32,8 +38,7 @@ pub struct Hops {
     shared: Arc<Shared>,
     open: Arc<AtomicUsize>,
     opened: usize,
-    /// Of channels in relayed sessions.
-    numbers: Arc<AtomicU32>,
+    refused: Arc<AtomicUsize>,
     gone: CancellationToken,
     _end: DropGuard,
 }
@@ -56,7 +61,7 @@ impl Hops {
             shared,
             open: Arc::default(),
             opened: 0,
-            numbers: Arc::default(),
+            refused: Arc::default(),
             _end: gone.clone().drop_guard(),
             gone,
         }
@@ -67,6 +72,18 @@ impl Hops {
         self.opened += 1;
         let turn = Turn(self.open.clone());
         let too_many = self.open.fetch_add(1, Ordering::SeqCst) >= AT_ONCE || self.opened > OPENED;
+        let refused = self.refused.load(Ordering::SeqCst);
+        if too_many || refused >= WRITTEN {
+            // Counted alone: a flood neither fills the journal nor learns anything by the time it takes.
+            self.shared.unwritten.fetch_add(1, Ordering::Relaxed);
+            if self.refused.fetch_add(1, Ordering::SeqCst) == REFUSALS
+                && self.shared.ended.set("too-many-refusals").is_ok()
+            {
+                self.shared.goodbye(Disconnect::ByApplication, "Too many refused hops.".to_owned());
+            }
+            // Dropped, the reply says no.
+            return;
+        }
         let backlog = Backlog::new(&self.shared.ledger);
         self.shared.windows.watch(channel.id(), &backlog);
         let (read, out) = channel.split();
@@ -77,15 +94,13 @@ impl Hops {
             inbox: Inbox::new(read, backlog),
             out,
             gone: self.gone.clone(),
-            numbers: self.numbers.clone(),
+            refused: self.refused.clone(),
             as_asked: format!("direct-tcpip {name}:{port}").into_bytes(),
         };
         let target = self.front.hosts.find(name, port);
         // Not one of the connection's own tasks: its last line is written, though its client is gone.
         tokio::spawn(async move {
-            if too_many {
-                hop.refuse(reply, "too-many-hops", ChannelOpenFailure::ResourceShortage).await;
-            } else if let Some(target) = target {
+            if let Some(target) = target {
                 Box::pin(hop.to(target, reply)).await;
             } else {
                 let no = hop.front.no_such_host();
@@ -103,16 +118,49 @@ struct Opening {
     inbox: Inbox,
     out: ChannelWriteHalf<Msg>,
     gone: CancellationToken,
-    numbers: Arc<AtomicU32>,
+    refused: Arc<AtomicUsize>,
     as_asked: Vec<u8>,
 }
 
 impl Opening {
     async fn refuse(&self, reply: ChannelOpenHandle, cause: &str, reason: ChannelOpenFailure) {
+        self.refused.fetch_add(1, Ordering::SeqCst);
         if self.front.gate.refuse(&self.who, cause, &self.as_asked).await.is_err() {
             return reply.reject(self.front.cannot_journal_hop()).await;
         }
         reply.reject(reason).await;
+    }
+
+    /// The gate has said no, and written it down.
+    async fn turn_away(&self, reply: ChannelOpenHandle, refused: &Refused) {
+        self.refused.fetch_add(1, Ordering::SeqCst);
+        reply.reject(self.front.refused_hop(refused)).await;
+    }
+
+    /// The phone is asked for this hop while its channel waits. There is no place to show a number: the phone names the host.
+    async fn confirmed(&self, ask: &Hop) -> Result<Started<Hop>, ChannelOpenFailure> {
+        let factor = self.front.factor.load_full();
+        let words = ask.0.words();
+        let answered = if factor.rings_a_phone() {
+            factor.confirm(&self.who, &words, ask.site(), factor.number(), None).await
+        } else {
+            Err(NotConfirmed::Failed("a sealed hop has no place to type a code".into()))
+        };
+        match answered {
+            Ok(confirmation) => {
+                let opened = self.front.gate.open(ask.clone(), &self.who, Some(&confirmation)).await;
+                opened.map_err(|refused| self.front.refused_hop(&refused))
+            }
+            Err(why) => {
+                if self.front.gate.refuse(&self.who, &why.to_string(), &self.as_asked).await.is_err() {
+                    return Err(self.front.cannot_journal_hop());
+                }
+                if why == NotConfirmed::Fraud {
+                    self.front.fraud(self.who.user(), self.who.key());
+                }
+                Err(prohibited(&sentences::not_confirmed(&why, self.front.language)))
+            }
+        }
     }
 
     async fn to(self, target: Target, reply: ChannelOpenHandle) {
@@ -132,12 +180,13 @@ impl Opening {
             Ok(started) => Some(started),
             // The inner login asks for it; until then nothing is dialled.
             Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) => None,
-            Err(refused) => return reply.reject(self.front.refused_hop(&refused)).await,
+            Err(refused) => return self.turn_away(reply, &refused).await,
         };
         reply.accept().await;
         let relays = self.front.relays.clone();
         let config = self.front.inner(&target);
-        let Self { who, inbox, out, gone, numbers, .. } = self;
+        let Self { who, inbox, out, gone, shared, .. } = self;
+        let numbers = shared.numbers.clone();
         relay::Inner { relays, config, who, target, ask, started, inbox, out, gone, numbers }.run().await;
     }
 
@@ -145,16 +194,22 @@ impl Opening {
         let ask = Hop::to(target.place(&self.as_asked));
         let started = match self.front.gate.open(ask.clone(), &self.who, None).await {
             Ok(started) => started,
-            Err(refused) => return reply.reject(self.front.refused_hop(&refused)).await,
+            Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) => {
+                match self.confirmed(&ask).await {
+                    Ok(started) => started,
+                    Err(reason) => return reply.reject(reason).await,
+                }
+            }
+            Err(refused) => return self.turn_away(reply, &refused).await,
         };
         let Some(host) = target.host() else { return };
         let stream = match dial(&started, &host.address).await {
             Ok(stream) => stream,
             Err(away) => {
-                let outcome = crate::journal::started::Outcome {
+                let outcome = Outcome {
                     exit: crate::commands::exit::AWAY,
                     cause: Some(away.to_string()),
-                    ..Default::default()
+                    ..Outcome::default()
                 };
                 started.finish(outcome).await.ok();
                 return reply.reject(self.front.away(target, &away.to_string())).await;

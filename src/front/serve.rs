@@ -1,23 +1,33 @@
 //! One line that somebody asked for, from its bytes to its exit code: the same for exec and for the prompt.
 //! Absent on purpose: SSH's packets, and deciding.
 
+use super::seat::Seat;
 use super::{Front, told};
-use crate::asks::{Ask, Command};
+use crate::asks::{Ask, Family, Place, Relay, Verb};
 use crate::commands::{self, Out, exit};
-use crate::config::Language;
+use crate::config::{Inner, Language};
 use crate::gate::{Refused, Unsettled};
 use crate::identity::Who;
-use crate::identity::second_factor::NotConfirmed;
-use crate::journal::started::Started;
+use crate::identity::second_factor::{Confirmation, NotConfirmed};
+use crate::journal::started::{Outcome, Started};
+use crate::names::{HostName, SiteName};
 use crate::policy::Denied;
 use crate::prompt::{Prompt, Read};
+use crate::relay;
 use crate::secret::Secret;
 use crate::sentences;
 
 impl Front {
     /// One line that somebody asked for: parsed, settled, decided, journalled, run. Gives the exit code.
     /// `prompt` is where a code can be asked for, if there is one.
-    pub(super) async fn serve(&self, line: &[u8], who: &Who, out: &Out, prompt: Option<&mut Prompt>) -> u32 {
+    pub(super) async fn serve(
+        &self,
+        line: &[u8],
+        who: &Who,
+        out: &Out,
+        prompt: Option<&mut Prompt>,
+        seat: Option<&Seat>,
+    ) -> u32 {
         let draft = match commands::parse(line) {
             Ok(draft) => draft,
             Err(unparsed) => {
@@ -27,13 +37,16 @@ impl Front {
                 };
             }
         };
+        if let Verb::Connect { host, site } = &draft.verb {
+            return self.connect(line, host, site.as_ref(), who, out, prompt, seat).await;
+        }
         let command = match self.gate.settle(draft, who).await {
             Ok(command) => command,
             Err(refused) => return self.refused(&refused, out).await,
         };
         let opened = match self.gate.open(command.clone(), who, None).await {
             Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) => {
-                self.confirmed(command.clone(), who, out, prompt).await
+                self.confirmed(command.clone(), who, out, prompt).await.map(|(started, _)| started)
             }
             opened => opened.map_err(Some),
         };
@@ -54,15 +67,15 @@ impl Front {
 
     /// `confirm = true`: the phone, or the person at the prompt, is asked for this very command, then the gate once more.
     /// `None`: it has been said.
-    async fn confirmed(
+    async fn confirmed<A: Ask + Clone>(
         &self,
-        command: Command,
+        command: A,
         who: &Who,
         out: &Out,
         prompt: Option<&mut Prompt>,
-    ) -> Result<Started<Command>, Option<Refused>> {
+    ) -> Result<(Started<A>, Confirmation), Option<Refused>> {
         let factor = self.factor.load_full();
-        let words = String::from_utf8_lossy(&command.as_asked).into_owned();
+        let words = String::from_utf8_lossy(command.confirmed_as()).into_owned();
         let number = factor.number();
         let mut code = None;
         if factor.rings_a_phone() {
@@ -86,14 +99,17 @@ impl Front {
             let english = "This command wants a code of its own. Open the prompt for it: ssh GATEWAY";
             let german =
                 "Dieser Befehl verlangt einen eigenen Code. Öffnen Sie dafür die Eingabe: ssh GATEWAY";
-            self.gate.refuse(who, "no-prompt-for-a-code", &command.as_asked).await.map_err(Some)?;
+            self.gate.refuse(who, "no-prompt-for-a-code", command.as_asked()).await.map_err(Some)?;
             told(out, out.pick(english, german), exit::REFUSED).await;
             return Err(None);
         }
         match factor.confirm(who, &words, command.site(), number, code.as_ref()).await {
-            Ok(confirmation) => self.gate.open(command, who, Some(&confirmation)).await.map_err(Some),
+            Ok(confirmation) => {
+                let opened = self.gate.open(command, who, Some(&confirmation)).await.map_err(Some)?;
+                Ok((opened, confirmation))
+            }
             Err(why) => {
-                self.gate.refuse(who, &why.to_string(), &command.as_asked).await.map_err(Some)?;
+                self.gate.refuse(who, &why.to_string(), command.as_asked()).await.map_err(Some)?;
                 told(out, sentences::not_confirmed(&why, out.language), exit::REFUSED).await;
                 if why == NotConfirmed::Fraud {
                     self.fraud(who.user(), who.key());
@@ -101,6 +117,99 @@ impl Front {
                 Err(None)
             }
         }
+    }
+
+    /// `connect portal|backup [-i SITE]`: a recorded shell at the host, on this very terminal.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one line, each of its own kind")]
+    async fn connect(
+        &self,
+        line: &[u8],
+        host: &HostName,
+        site: Option<&SiteName>,
+        who: &Who,
+        out: &Out,
+        prompt: Option<&mut Prompt>,
+        seat: Option<&Seat>,
+    ) -> u32 {
+        let refuse =
+            async |cause: &str, sentence: String, code| match self.gate.refuse(who, cause, line).await {
+                Ok(()) => told(out, sentence, code).await,
+                Err(refused) => self.refused(&refused, out).await,
+            };
+        let Some(seat) = seat else {
+            let english =
+                "connect wants a terminal: ssh -t GATEWAY connect …, or better: ssh -J GATEWAY HOST";
+            let german =
+                "connect braucht ein Terminal: ssh -t GATEWAY connect …, oder besser: ssh -J GATEWAY HOST";
+            return refuse("no-terminal", out.pick(english, german).to_owned(), exit::USAGE).await;
+        };
+        let permitted = Family::hop(host).map(|family| self.gate.sites_for(who, family)).unwrap_or_default();
+        let site = match (site, permitted.as_slice()) {
+            (Some(site), _) => site,
+            (None, [only]) => only,
+            (None, several) => {
+                let list = several.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let sentence = match (out.language, several.is_empty()) {
+                    (Language::English, true) => format!("No rule lets you go to a {host} anywhere."),
+                    (Language::German, true) => format!("Keine Regel lässt Sie irgendwo zu einem {host}."),
+                    (Language::English, false) => format!("Which one? Say -i with one of: {list}"),
+                    (Language::German, false) => format!("Welcher? Nennen Sie mit -i einen von: {list}"),
+                };
+                let code = if several.is_empty() { exit::REFUSED } else { exit::USAGE };
+                return refuse("which-site", sentence, code).await;
+            }
+        };
+        // Asked of the policy first: a host that does not exist and one that is not open look the same.
+        let target = self.hosts.at(site, host).filter(|_| permitted.contains(site));
+        let ask = match &target {
+            Some(target) => Relay::to(target.place(line)),
+            None => {
+                let family = Family::hop(host).unwrap_or(Family::HopPortal);
+                Relay::to(Place { site: site.clone(), host: host.clone(), family, as_asked: line.into() })
+            }
+        };
+        let opened = match self.gate.open(ask.clone(), who, None).await {
+            Ok(started) => Ok((started, None)),
+            Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) => self
+                .confirmed(ask.clone(), who, out, prompt)
+                .await
+                .map(|(started, confirmation)| (started, Some(confirmation))),
+            Err(refused) => Err(Some(refused)),
+        };
+        let (started, confirmation) = match opened {
+            Ok(opened) => opened,
+            Err(Some(refused)) => return self.refused(&refused, out).await,
+            Err(None) => return exit::REFUSED,
+        };
+        let Some(target) = target.filter(|target| target.host().is_some_and(|h| h.inner == Inner::Recorded))
+        else {
+            let outcome =
+                Outcome { exit: exit::USAGE, cause: Some("no-such-host".into()), ..Outcome::default() };
+            started.finish(outcome).await.ok();
+            let english = "That host is not there to connect to from the prompt: try ssh -J GATEWAY HOST";
+            let german = "Dieser Rechner ist von hier nicht zu erreichen: versuchen Sie ssh -J GATEWAY HOST";
+            return told(out, out.pick(english, german), exit::USAGE).await;
+        };
+        let connect = relay::Connect {
+            relays: self.relays.clone(),
+            who: who.clone(),
+            target,
+            ask,
+            started,
+            confirmation,
+            inbox: seat.take(),
+            screen: seat.screen.clone(),
+            terminal: seat.terminal(),
+            numbers: seat.numbers.clone(),
+            stop: seat.stop.clone(),
+        };
+        // In a task of its own: its last lines are written, though the terminal is gone.
+        let code = match tokio::spawn(connect.run()).await {
+            Ok(code) => code,
+            Err(_) => self.panicked(out).await,
+        };
+        seat.give_back();
+        code
     }
 
     async fn refused(&self, refused: &Refused, out: &Out) -> u32 {

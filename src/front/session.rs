@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use super::Front;
 use super::connection::Shared;
 use super::replies::Outgoing;
+use super::seat::{Keys, Seat};
 use crate::commands::{Gone, Out, Sink, Terminal, exit, words};
 use crate::config::Language;
 use crate::identity::Who;
@@ -40,6 +41,8 @@ struct Running {
     language: Option<Language>,
     variables: usize,
     keyboard: Option<Arc<Keyboard>>,
+    /// Where a terminal's keys go while somebody is connected on from it.
+    keys: Option<Arc<Keys>>,
     interrupt: Arc<tokio::sync::Notify>,
     task: Option<tokio::task::AbortHandle>,
     outgoing: Option<Arc<Outgoing>>,
@@ -85,6 +88,7 @@ impl Sessions {
             language: None,
             variables: 0,
             keyboard: None,
+            keys: None,
             interrupt: Arc::default(),
             task: None,
             outgoing: None,
@@ -97,7 +101,9 @@ impl Sessions {
     pub fn terminal(&mut self, channel: ChannelId, term: &str, size: Size) -> bool {
         match self.open.get_mut(&channel) {
             Some(running) if running.idle.is_some() && running.terminal.is_none() => {
-                running.terminal = Some((term.chars().take(64).collect(), size));
+                let term: String = term.chars().take(64).collect();
+                running.keys = Some(Keys::new(term.clone(), size));
+                running.terminal = Some((term, size));
                 true
             }
             Some(_) | None => false,
@@ -112,6 +118,9 @@ impl Sessions {
             }
             if let Some(keyboard) = &running.keyboard {
                 keyboard.resize(size);
+            }
+            if let Some(keys) = &running.keys {
+                keys.resize(size);
             }
         }
     }
@@ -139,10 +148,10 @@ impl Sessions {
     /// `exec`.
     pub fn exec(&mut self, channel: ChannelId, command: &[u8]) -> bool {
         let command: Box<[u8]> = command.into();
-        self.start(
-            channel,
-            move |job| async move { job.front.serve(&command, &job.who, &job.out, None).await },
-        )
+        self.start(channel, move |job| async move {
+            let seat = job.seat(job.outgoing.clone());
+            job.front.serve(&command, &job.who, &job.out, None, seat.as_ref()).await
+        })
     }
 
     /// `subsystem`: there is none on the gateway itself (R62).
@@ -201,6 +210,9 @@ impl Sessions {
             out: Out::new(outgoing.clone(), language, terminal),
             outgoing: outgoing.clone(),
             keyboard: running.keyboard.clone(),
+            keys: running.keys.clone(),
+            channel,
+            shared: self.shared.clone(),
         };
         let (interrupt, stop) = (running.interrupt.clone(), self.shared.stop.clone());
         let front = self.front.clone();
@@ -236,6 +248,9 @@ impl Sessions {
     /// Input. A prompt takes it; no command does, so it is let go.
     pub fn typed(&mut self, channel: ChannelId, data: &[u8]) {
         let Some(running) = self.open.get(&channel) else { return };
+        if running.keys.as_ref().is_some_and(|keys| keys.typed(data)) {
+            return;
+        }
         if let Some(keyboard) = &running.keyboard {
             keyboard.type_bytes(data);
         } else if running.terminal.is_some() && data.contains(&0x03) {
@@ -246,7 +261,11 @@ impl Sessions {
 
     /// EOF from the client.
     pub fn input_ended(&mut self, channel: ChannelId) {
-        if let Some(keyboard) = self.open.get(&channel).and_then(|r| r.keyboard.as_ref()) {
+        let Some(running) = self.open.get(&channel) else { return };
+        if let Some(keys) = &running.keys {
+            keys.hang_up();
+        }
+        if let Some(keyboard) = &running.keyboard {
             keyboard.hang_up();
         }
     }
@@ -299,6 +318,17 @@ struct Job {
     out: Out,
     outgoing: Arc<Outgoing>,
     keyboard: Option<Arc<Keyboard>>,
+    keys: Option<Arc<Keys>>,
+    channel: ChannelId,
+    shared: Arc<Shared>,
+}
+
+impl Job {
+    /// The terminal, if there is one, with this screen.
+    fn seat(&self, screen: Arc<dyn Sink>) -> Option<Seat> {
+        let keys = self.keys.clone()?;
+        Some(Seat::new(keys, screen, self.channel, self.shared.clone(), self.shared.numbers.clone()))
+    }
 }
 
 /// The prompt: line by line, the same commands as by exec. All that is shown goes through one queue, in its order.
@@ -308,8 +338,10 @@ async fn talk(
     screen: mpsc::Sender<Bytes>,
     mut shown: mpsc::Receiver<Bytes>,
 ) -> u32 {
-    let Job { front, who, out, outgoing, keyboard } = job;
-    let out = Out::new(Arc::new(Screen(screen)), out.language, Terminal::Screen);
+    let screen = Arc::new(Screen(screen));
+    let seat = job.seat(screen.clone());
+    let Job { front, who, out, outgoing, keyboard, .. } = job;
+    let out = Out::new(screen, out.language, Terminal::Screen);
     let pump = async move {
         while let Some(bytes) = shown.recv().await {
             if outgoing.output(bytes).await.is_err() {
@@ -318,7 +350,7 @@ async fn talk(
         }
     };
     // Both at once, and to the end of both: the last words are shown, and a client that takes none ends the talk.
-    let (code, ()) = tokio::join!(converse(front, who, out, prompt, keyboard), pump);
+    let (code, ()) = tokio::join!(converse(front, who, out, prompt, keyboard, seat), pump);
     code
 }
 
@@ -342,6 +374,7 @@ async fn converse(
     out: Out,
     mut prompt: Prompt,
     keyboard: Option<Arc<Keyboard>>,
+    seat: Option<Seat>,
 ) -> u32 {
     prompt.set_completions(words());
     let greeting = match out.language {
@@ -375,7 +408,7 @@ async fn converse(
                     }
                 };
                 tokio::select! {
-                    code = front.serve(command.as_bytes(), &who, &out, Some(&mut prompt)) => code,
+                    code = front.serve(command.as_bytes(), &who, &out, Some(&mut prompt), seat.as_ref()) => code,
                     () = interrupted => super::told(&out, "^C", exit::FAILED).await,
                 }
             }
