@@ -62,17 +62,19 @@ impl Jumps {
         for (name, program) in std::iter::once(&this).chain(others) {
             // A folder, a journal and a phone of its own.
             let own = Stage::set().await?;
-            let mut hosts = String::new();
-            for (host, address) in [Host::Sink, Host::Source, Host::Echo].into_iter().zip(&addresses) {
-                write!(hosts, "\n[hosts.{}]\naddress = \"{address}\"\ninner = \"sealed\"\n", host.name())?;
+            // A site for each: a site's hosts are called portal and backup.
+            let hosts = ["sink", "source", "echo", "shell"];
+            for (host, address) in hosts.into_iter().zip(addresses.iter().chain([&inner_at])) {
+                let site = format!(
+                    "name = \"{host}\"\ndomain = \"{host}.example\"\nvia = \"direct\"\n\n\
+                     [hosts.backup]\naddress = \"{address}\"\ninner = \"sealed\"\n"
+                );
+                std::fs::write(own.path().join(format!("policy/sites/{host}.toml")), site)?;
             }
-            write!(hosts, "\n[hosts.shell]\naddress = \"{inner_at}\"\ninner = \"sealed\"\n")?;
-            append(&own.path().join("policy/sites/praxis-mueller.toml"), &hosts)?;
-            let rule = "\n[[rule]]\nwho = [\"firm-*\"]\nmay = [\"hop sink\", \"hop source\", \"hop echo\", \"hop shell\"]\n\
-                        on = [\"praxis-mueller\"]\n";
+            let rule = "\n[[rule]]\nwho = [\"firm-*\"]\nmay = [\"hop backup\"]\non = [\"*\"]\n";
             append(&own.path().join("policy/rules.toml"), rule)?;
             let gateway = Gateway::start_build(&own, program).await?;
-            let at = |host: &str| (format!("{host}.praxis-mueller.example"), 22);
+            let at = |host: &str| (format!("backup.{host}.example"), 22);
             let (shell, port) = at("shell");
             all.push(Jump {
                 name: name.clone(),

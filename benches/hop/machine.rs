@@ -42,15 +42,6 @@ pub enum Host {
 }
 
 impl Host {
-    /// Its name in the site's file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Host::Sink => "sink",
-            Host::Source => "source",
-            Host::Echo => "echo",
-        }
-    }
-
     async fn serve(self, mut stream: TcpStream, bytes: usize) -> std::io::Result<()> {
         stream.set_nodelay(true)?;
         let mut buffer = vec![0; BUFFER];
