@@ -67,20 +67,25 @@ pub struct Grown {
 
 /// Opens sessions and looks at the server before and after.
 pub async fn idle(server: &impl Server, target: &Target, what: Idle, count: usize) -> Result<Grown> {
+    idle_at(server.pid(), target, what, count).await
+}
+
+/// The same of a server's process.
+pub async fn idle_at(pid: u32, target: &Target, what: Idle, count: usize) -> Result<Grown> {
     // Threads, pools and pages that the first logins bring are no session's.
     drop(roles::held(target, what, 4).await?);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let (rss, pss) = memory(server.pid())?;
+    let (rss, pss) = memory(pid)?;
     let clients = roles::held(target, what, count).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (rss_then, pss_then) = memory(server.pid())?;
+    let (rss_then, pss_then) = memory(pid)?;
     drop(clients);
     let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / count as f64;
     Ok(Grown { rss: each(rss, rss_then), pss: each(pss, pss_then) })
 }
 
 /// User and system time of a process and of all that it has waited for (proc(5): fields 14 to 17, in ticks).
-fn cpu(pid: u32) -> Result<Duration> {
+pub fn cpu(pid: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit_once(") ").context("stat")?.1;
     let ticks: Vec<u64> = fields.split(' ').skip(11).take(4).map(str::parse).collect::<Result<_, _>>()?;
@@ -89,7 +94,7 @@ fn cpu(pid: u32) -> Result<Duration> {
 }
 
 /// Waits until a server's processes for the last logins have ended, and its own work too.
-async fn settled(pid: u32) -> Result<()> {
+pub async fn settled(pid: u32) -> Result<()> {
     for _ in 0..200 {
         tokio::time::sleep(Duration::from_millis(50)).await;
         if below(pid)?.len() == 1 {
@@ -101,7 +106,7 @@ async fn settled(pid: u32) -> Result<()> {
 }
 
 /// A process and all below it.
-fn below(pid: u32) -> Result<Vec<u32>> {
+pub fn below(pid: u32) -> Result<Vec<u32>> {
     let mut all = vec![pid];
     let mut next = 0;
     while let Some(parent) = all.get(next).copied() {

@@ -41,6 +41,8 @@ pub struct Target {
     pub command: String,
     /// The prompt's text.
     pub sign: Option<String>,
+    /// The host that a hop leads to.
+    pub hop: Option<(String, u16)>,
     /// Each client is a person of their own, as in life: one person has one open question at a time.
     pub crowd: bool,
 }
@@ -63,6 +65,7 @@ impl Target {
 pub enum Idle {
     NoChannel,
     Prompt,
+    Hop,
 }
 
 impl fmt::Display for Idle {
@@ -70,6 +73,7 @@ impl fmt::Display for Idle {
         f.pad(match self {
             Idle::NoChannel => "no channel",
             Idle::Prompt => "open prompt",
+            Idle::Hop => "open hop",
         })
     }
 }
@@ -128,7 +132,7 @@ pub async fn held(target: &Target, what: Idle, count: usize) -> Result<Child> {
     Ok(child)
 }
 
-async fn until_input_ends() {
+pub async fn until_input_ends() {
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()).ok()).await.ok();
 }
 
@@ -186,9 +190,10 @@ async fn hold(target: Target, what: Idle, count: usize) -> Result<()> {
             let mut held = Vec::new();
             while next.fetch_add(1, Ordering::SeqCst) < count {
                 let client = log_in(&target, &key).await?;
-                let channel = match (what, &target.sign) {
-                    (Idle::Prompt, Some(sign)) => Some(client.prompt(sign.as_bytes()).await?),
-                    (Idle::Prompt, None) | (Idle::NoChannel, _) => None,
+                let channel = match (what, &target.sign, &target.hop) {
+                    (Idle::Prompt, Some(sign), _) => Some(client.prompt(sign.as_bytes()).await?),
+                    (Idle::Hop, _, Some((host, port))) => Some(client.hop(host, *port).await?),
+                    (Idle::Prompt | Idle::Hop | Idle::NoChannel, _, _) => None,
                 };
                 held.push((client, channel));
             }

@@ -79,7 +79,12 @@ pub struct Gateway {
 
 impl Gateway {
     pub async fn start(stage: &Stage) -> Result<Self> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pforte"))
+        Self::start_build(stage, Path::new(env!("CARGO_BIN_EXE_pforte"))).await
+    }
+
+    /// Another build of it, for a comparison by turns.
+    pub async fn start_build(stage: &Stage, program: &Path) -> Result<Self> {
+        let mut child = Command::new(program)
             .args(["serve", "--config"])
             .arg(stage.path())
             .env("NO_COLOR", "1")
@@ -106,6 +111,7 @@ impl Gateway {
             key: stage.path().join("jane"),
             command: "whoami".into(),
             sign: Some("pforte> ".into()),
+            hop: None,
             crowd: true,
         }
     }
@@ -172,6 +178,7 @@ impl Sshd {
             key: stage.path().join("jane"),
             command: "/bin/true".into(),
             sign: None,
+            hop: None,
             crowd: false,
         }
     }

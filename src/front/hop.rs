@@ -165,7 +165,7 @@ impl Opening {
 
     async fn to(self, target: Target, reply: ChannelOpenHandle) {
         match target.host().map(|host| host.inner) {
-            Some(Inner::Sealed) => self.sealed(&target, reply).await,
+            Some(Inner::Sealed) => Box::pin(self.sealed(&target, reply)).await,
             Some(Inner::Recorded) => self.recorded(target, reply).await,
             None => {
                 let no = self.front.no_such_host();

@@ -161,12 +161,11 @@ impl Front {
         };
         // Asked of the policy first: a host that does not exist and one that is not open look the same.
         let target = self.hosts.at(site, host).filter(|_| permitted.contains(site));
-        let ask = match &target {
-            Some(target) => Relay::to(target.place(line)),
-            None => {
-                let family = Family::hop(host).unwrap_or(Family::HopPortal);
-                Relay::to(Place { site: site.clone(), host: host.clone(), family, as_asked: line.into() })
-            }
+        let ask = if let Some(target) = &target {
+            Relay::to(target.place(line))
+        } else {
+            let family = Family::hop(host).unwrap_or(Family::HopPortal);
+            Relay::to(Place { site: site.clone(), host: host.clone(), family, as_asked: line.into() })
         };
         let opened = match self.gate.open(ask.clone(), who, None).await {
             Ok(started) => Ok((started, None)),

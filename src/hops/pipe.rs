@@ -19,6 +19,8 @@ use crate::journal::started::{Outcome, Started};
 
 /// What one read from the host may bring; grown up to the second while it is filled each time.
 const READ: (usize, usize) = (16 << 10, 256 << 10);
+/// How long a host may take to hear the last of a client that has gone.
+const LAST: Duration = Duration::from_secs(2);
 /// Pieces that go to the host in one write.
 const PIECES: usize = 16;
 
@@ -86,7 +88,7 @@ impl Pipe {
             () = gone.cancelled() => Sealed::ClientClosed,
             () = withdrawn => Sealed::Withdrawn,
         };
-        drop(host);
+        let_go(host, &ended).await;
         // It waits behind other channels' data at most; the client may be gone.
         tokio::time::timeout(Duration::from_secs(10), out.close()).await.ok();
         drop(inbox);
@@ -100,6 +102,29 @@ impl Pipe {
         };
         started.finish(outcome).await?;
         Ok(ended)
+    }
+}
+
+/// Ends the host's connection. What the kernel still holds for it is delivered if the hop came to its end, and within
+/// [`LAST`] if its client has gone; of one that was ended nothing more is, and a host that reads nothing loses it too (R93).
+async fn let_go(host: TcpStream, ended: &Sealed) {
+    match ended {
+        Sealed::Closed => return,
+        Sealed::ClientClosed => {
+            rustix::net::shutdown(&host, rustix::net::Shutdown::Write).ok();
+            let its_end = async {
+                let either = Interest::READABLE | Interest::ERROR;
+                while host.ready(either).await.is_ok_and(|is| !(is.is_read_closed() || is.is_error())) {
+                    // Readable, and nobody reads any more.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(LAST, its_end).await.ok();
+        }
+        Sealed::Host(_) | Sealed::Overfull(_) | Sealed::Idle | Sealed::Withdrawn => {}
+    }
+    if let Err(e) = host.set_zero_linger() {
+        tracing::debug!("a host's connection is not reset: {e}");
     }
 }
 

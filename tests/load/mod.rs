@@ -90,11 +90,50 @@ impl Machine {
         .await
     }
 
-    /// Takes nothing.
+    /// Takes all until its client has no more, and only then answers: how much it was, in eight bytes.
+    pub async fn counting() -> Self {
+        Self::serving(|mut stream| async move {
+            let mut buffer = vec![0; 64 << 10];
+            let mut count = 0_u64;
+            while let Ok(n) = stream.read(&mut buffer).await
+                && n > 0
+            {
+                count += n as u64;
+            }
+            // Long after: the other direction may take its time.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            stream.write_all(&count.to_be_bytes()).await.ok();
+            stream.shutdown().await.ok();
+        })
+        .await
+    }
+
+    /// Says a word, has no more to say, and listens on; what it has heard is added to `heard`.
+    pub async fn silenced(word: &'static [u8], heard: Arc<AtomicUsize>) -> Self {
+        Self::serving(move |mut stream| {
+            let heard = heard.clone();
+            async move {
+                stream.write_all(word).await.ok();
+                stream.shutdown().await.ok();
+                let mut buffer = vec![0; 64 << 10];
+                while let Ok(n) = stream.read(&mut buffer).await
+                    && n > 0
+                {
+                    heard.fetch_add(n, Ordering::SeqCst);
+                }
+            }
+        })
+        .await
+    }
+
+    /// Takes nothing; it notices when the connection is reset, for an end cannot come past what lies unread.
     pub async fn stuck() -> Self {
         Self::serving(|stream| async move {
-            std::future::pending::<()>().await;
-            drop(stream);
+            let either = tokio::io::Interest::READABLE | tokio::io::Interest::ERROR;
+            while stream.ready(either).await.is_ok_and(|ready| !(ready.is_read_closed() || ready.is_error()))
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         })
         .await
     }

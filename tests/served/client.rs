@@ -133,6 +133,13 @@ impl Client {
         Err(russh::Error::Disconnect)
     }
 
+    /// Opens a direct-tcpip channel and sends one byte through it.
+    pub async fn hop(&self, host: &str, port: u16) -> Result<russh::Channel<client::Msg>, russh::Error> {
+        let channel = self.0.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 1).await?;
+        channel.data_bytes(vec![1]).await?;
+        Ok(channel)
+    }
+
     /// Returns when the server has ended the connection; `false` if it does not within `at_most`.
     pub async fn is_ended(&self, at_most: Duration) -> bool {
         let ended = async {
