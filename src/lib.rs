@@ -4,8 +4,11 @@
 //! before it can hand out. Nobody has to remember to check.
 //!
 //! ```text
-//! Stranger ──key──▶ KeyProven ──second factor──▶ Principal ──parse──▶ Draft ─settle─▶ Ask ──gate──▶ Started<Ask> ──▶ commands
+//! Stranger ──key──▶ KeyProven ──second factor──▶ Principal ──parse──▶ Draft ─settle─▶ Ask ──gate──▶ Started<Ask> ──▶ commands · hops · relay
 //!                                                                                    policy decides, journal writes, then it runs
+//!
+//! ssh -J gateway backup.praxis.example: the channel for the inner session is an Ask of its own, Relay; whoever signs the inner
+//! login with the same key is the SamePerson; and each command in it is an Act, with its own line and its own record.
 //! ```
 //!
 //! # The code map
@@ -25,6 +28,9 @@
 //! | [`gate`] | decide, then journal; the only caller of both |
 //! | [`konnektor`], [`vault`] | the boxes' management interface; backups at rest |
 //! | [`recording`] | what was done in a relayed terminal: an encrypted asciicast, and the lines that were typed |
+//! | [`flow`] | what keeps two-way load from standing still in russh; both our roles use it |
+//! | [`hops`] | the hosts of all sites; `Started<Hop>` → a sealed byte pipe to one of them |
+//! | [`relay`] | `Started<Relay>` → the inner SSH session ended here, recorded, and opened again to the host |
 //! | [`commands`], [`sentences`] | the table of commands, and what people read |
 //! | [`transfers`] | which files a relayed channel moved, read from its bytes |
 //! | [`prompt`] | a line editor over any byte stream |
@@ -45,6 +51,20 @@
 //! - A login that cannot be journalled still lets its person in, to nothing: every command then ends with 254 and a sentence. The
 //!   alternative is ssh's own 255, which says nothing.
 //! - A connection has a `finished` line of its own.
+//! - A recording is no object of the vault: it is a file that grows, frame by frame, each sealed for the vault's recipients, so that
+//!   one that kill -9 cut still plays. Its SHA-256 stands in the journal.
+//! - What is done within a relayed session is asked for again, thing by thing (`asks::Act`): the policy that counts is today's.
+//!
+//! # What remains different from sshd
+//!
+//! `flow` says how russh's deadlock is held from outside; what that costs:
+//!
+//! - A relayed session has one connection to its host for each channel that is open at the same time, and reuses one that is free.
+//! - A client's channel that is stuck for ten seconds while a neighbour on the same connection sends much is ended, with its
+//!   reason; alone it may wait for as long as it likes. While it lasts, the neighbour is slowed.
+//! - EOF of a relayed command's output reaches the client with its exit-status: russh answers a client's CLOSE at once, and a client
+//!   that has had EOF both ways sends one.
+//! - `break` (RFC 4335) and requests that russh does not know are answered with a failure, not relayed.
 //! - `kit` stands at the top: what a kit says is what the whole configuration says.
 //!
 //! # Invariants, and the tests that hold them
@@ -72,6 +92,10 @@
 //! | a recording that was cut plays up to the cut; one that was changed says where | `tests/recording_crash.rs`, `recording::tests` |
 //! | no recording, no more of the session: a full disk, a removed file | `tests/recording_crash.rs`, `recording::tests` |
 //! | a recording played asks the terminal nothing and fills no clipboard | `play::filter::tests`, `tests/recording_play.rs` |
+//! | two-way load never stands still, in flat memory; one stuck channel stops no other | `flow::tests`, `tests/flow_sealed.rs`, `tests/relay_flow.rs` |
+//! | an inner session is entered by the same person with the same key, and leads where a rule and a site's file say | types, `tests/relay_login.rs`, `tests/hop_refusals.rs` |
+//! | a host with another key than the pinned or kept one is not spoken to | `tests/relay_login.rs` |
+//! | every command, typed line, file and script at a host is on record | `tests/relay_deeds.rs`, `tests/relay_daily.rs` |
 //! | no patient's name is kept | `tests/konnektor_backup.rs`, the demo |
 //!
 //! What russh does not let us hold from outside is listed in `docs/ssh.md`; what broke other gateways, in `docs/past-holes.md`.

@@ -354,15 +354,17 @@ async fn log_in(handle: &mut client::Handle<Guest>, session: &Session, host: &Ho
             handle.authenticate_openssh_cert(user, Arc::new(key), certificate).await.map_err(broken)?
         }
         HostProof::Password(password) => {
-            let tried = handle.authenticate_password(user, password.reveal()).await.map_err(broken)?;
-            let asks = matches!(&tried, AuthResult::Failure { remaining_methods, partial_success: false }
-                if remaining_methods.contains(&MethodKind::KeyboardInteractive)
-                    && !remaining_methods.contains(&MethodKind::Password));
-            // Many a sshd takes passwords by keyboard-interactive alone.
-            if asks {
-                return interactive(handle, user, password.reveal()).await;
+            // Many a sshd takes passwords by keyboard-interactive alone; a wrong one is tried once, whichever it is.
+            match handle.authenticate_none(user).await.map_err(broken)? {
+                AuthResult::Failure { remaining_methods, .. }
+                    if remaining_methods.contains(&MethodKind::KeyboardInteractive)
+                        && !remaining_methods.contains(&MethodKind::Password) =>
+                {
+                    return interactive(handle, user, password.reveal()).await;
+                }
+                AuthResult::Failure { .. } | AuthResult::Success => {}
             }
-            tried
+            handle.authenticate_password(user, password.reveal()).await.map_err(broken)?
         }
     };
     if result.success() { Ok(()) } else { Err(Failed::NotLetIn) }

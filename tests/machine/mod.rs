@@ -84,6 +84,12 @@ impl Sshd {
         children.split_whitespace().map(ToOwned::to_owned).collect()
     }
 
+    /// The same again, with these further lines.
+    pub async fn restart(&mut self, more: &str) {
+        self.kill().await;
+        self.process = spawn(self.dir.path(), self.port, more).await;
+    }
+
     /// Another host key from now on, at the same port.
     pub async fn changes_its_key(&mut self, kind: &str, more: &str) {
         self.kill().await;
