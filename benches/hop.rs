@@ -57,6 +57,7 @@ const ECHOES: usize = 3000;
 const LOGINS: usize = 15;
 const IDLE: usize = 500;
 const IDLE_SSHD: usize = 50;
+const TERMINALS: usize = 40;
 
 /// What the command line asks for.
 struct Plan {
@@ -213,6 +214,11 @@ async fn idle(jumps: &Jumps) -> Result<()> {
         let grown = measure::idle_at(jump.pid, &jump.target, Idle::Hop, count).await?;
         let (rss, pss) = (grown.rss, grown.pss);
         println!("    {:<10} {count:>4} at once   RSS {rss:>8.1}   PSS {pss:>8.1}", jump.name);
+    }
+    println!("idle terminals at the host by ssh -J, KiB each at the jump");
+    for jump in &jumps.all {
+        let grown = runs::terminals(jumps, jump, TERMINALS).await?;
+        println!("    {:<10} {TERMINALS:>4} at once   RSS {:>8.1}   PSS {:>8.1}", jump.name, grown.rss, grown.pss);
     }
     Ok(())
 }

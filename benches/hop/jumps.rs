@@ -71,6 +71,14 @@ impl Jumps {
                 );
                 std::fs::write(own.path().join(format!("policy/sites/{host}.toml")), site)?;
             }
+            // The same shell again, its session ended at the gateway, recorded, and opened again with the gateway's key there.
+            let site = format!(
+                "name = \"recorded\"\ndomain = \"recorded.example\"\nvia = \"direct\"\n\n\
+                 [hosts.backup]\naddress = \"{inner_at}\"\nlogin = \"root\"\n"
+            );
+            std::fs::write(own.path().join("policy/sites/recorded.toml"), site)?;
+            let key = own.path().join("state/target_ed25519");
+            std::fs::copy(stage.path().join("jane"), &key)?;
             let rule = "\n[[rule]]\nwho = [\"firm-*\"]\nmay = [\"hop backup\"]\non = [\"*\"]\n";
             append(&own.path().join("policy/rules.toml"), rule)?;
             let gateway = Gateway::start_build(&own, program).await?;
@@ -82,6 +90,16 @@ impl Jumps {
                 target: Target { hop: Some(at("echo")), ..gateway.target(&own) },
                 bare: Some([at("sink"), at("source"), at("echo")]),
                 whole: Some((shell, port, "root".into())),
+            });
+            let target = gateway.target(&own);
+            let user = target.user.clone();
+            let recorded = if *name == this.0 { "recorded".to_owned() } else { format!("recorded-{name}") };
+            all.push(Jump {
+                name: recorded,
+                pid: gateway.pid(),
+                target,
+                bare: None,
+                whole: Some(("backup.recorded.example".into(), 22, user)),
             });
             gateways.push((gateway, own));
         }
@@ -105,6 +123,14 @@ impl Jumps {
         jump.whole.as_ref()?;
         let mut ssh = self.ssh(cipher);
         ssh.arg(format!("inner-{}", jump.name)).arg(command);
+        Some(ssh)
+    }
+
+    /// `ssh -tt -J JUMP HOST 'command'`.
+    pub fn terminal(&self, jump: &Jump, command: &str) -> Option<Command> {
+        jump.whole.as_ref()?;
+        let mut ssh = self.ssh(None);
+        ssh.arg("-tt").arg(format!("inner-{}", jump.name)).arg(command);
         Some(ssh)
     }
 

@@ -139,6 +139,41 @@ pub async fn login(jumps: &Jumps, jump: &Jump, load: Load) -> Result<Option<Dura
     Ok(Some(took))
 }
 
+/// `count` shells with a terminal at the host, idle after their prompt; what each added to the jump.
+pub async fn terminals(jumps: &Jumps, jump: &Jump, count: usize) -> Result<measure::Grown> {
+    let mut held = Vec::new();
+    let mut before = (0, 0);
+    // Threads, pools and pages that the first ones bring are no session's.
+    for n in 0..count + 4 {
+        if n == 4 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            before = measure::memory(jump.pid)?;
+        }
+        let ssh = jumps.terminal(jump, "exec cat").context("no way to a shell")?;
+        held.push(echoing_line(ssh).await?);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let after = measure::memory(jump.pid)?;
+    let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / count as f64;
+    let grown = measure::Grown { rss: each(before.0, after.0), pss: each(before.1, after.1) };
+    drop(held);
+    measure::settled(jump.pid).await?;
+    Ok(grown)
+}
+
+/// An ssh whose far end has given a line back.
+async fn echoing_line(mut ssh: Command) -> Result<Child> {
+    ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = ssh.spawn()?;
+    let first = async {
+        child.stdin.as_mut().context("stdin")?.write_all(b"x\n").await?;
+        child.stdout.as_mut().context("stdout")?.read_exact(&mut [0; 3]).await?;
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(AT_MOST, first).await.context("no echo")??;
+    Ok(child)
+}
+
 /// `count` one-byte echoes, one behind the other, shortest first.
 pub async fn echoes(jumps: &Jumps, jump: &Jump, count: usize) -> Result<Option<Vec<Duration>>> {
     let Some(ssh) = jumps.bare(jump, Host::Echo, None) else { return Ok(None) };

@@ -120,7 +120,7 @@ pub fn below(pid: u32) -> Result<Vec<u32>> {
 }
 
 /// KiB resident, and KiB in proportion to who shares them, of a process and all below it.
-fn memory(pid: u32) -> Result<(u64, u64)> {
+pub fn memory(pid: u32) -> Result<(u64, u64)> {
     let (mut rss, mut pss) = (0, 0);
     for pid in below(pid)? {
         let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
