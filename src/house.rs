@@ -25,6 +25,7 @@ use crate::commands::{Known, Konnektors, Works};
 use crate::config::{
     Config, FactorSettings, Folder, KonnektorBox, Problems, Product, Readable, Site, Unread, read_guarded,
 };
+use crate::control::Control;
 use crate::factor::Provider;
 use crate::factor::exec::{Exec, ExecConfig};
 use crate::factor::totp::{StorageError, Totp, UsedSteps};
@@ -127,6 +128,10 @@ impl House {
             Journal::open(&dir.join(&storage.journal), journal_key, clock.clone(), Options::default())
                 .await?;
 
+        let control = Control::bind(&dir.join(&storage.control), &gateway.control_group)
+            .await
+            .context("the operator's socket")?;
+
         let mut helpers = Vec::new();
         let provider =
             provider(&gateway.factor, gateway.factor_timeout, &state, &clock, &mut helpers).await?;
@@ -136,12 +141,7 @@ impl House {
         for penalty in state.penalties(clock.now()).await? {
             keeper.remember(&penalty.source, &penalty.key, penalty.until);
         }
-        let mut listeners = Vec::new();
-        for address in &gateway.listen {
-            listeners.push(TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?);
-        }
-        let addresses: Vec<SocketAddr> =
-            listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let (listeners, addresses) = bound(&gateway.listen).await?;
         let (nameplate, ssh) = Nameplate::new(authorities, &gateway.reached_at(&addresses), clock.now());
         let language = gateway.language;
         let (rules, known) = rules(policy, &config.sites)?;
@@ -170,6 +170,7 @@ impl House {
             clock: clock.clone(),
             login,
             recordings,
+            live: Arc::default(),
             language,
             idle: gateway.limits.idle,
         };
@@ -196,7 +197,9 @@ impl House {
             proxies,
             ssh: ArcSwap::new(ssh),
         });
-        let doors = listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l))).collect();
+        let mut doors: Vec<JoinHandle<()>> =
+            listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l))).collect();
+        doors.push(tokio::spawn(control.serve(front.clone(), stop.child_token())));
         let dir = dir.to_owned();
         let house = Self { front, dir, addresses, journal, state, stop, doors, helpers, nameplate, changes };
         house.loaded("the configuration was loaded").await;
@@ -340,6 +343,16 @@ impl House {
             tracing::error!("journal: {e}");
         }
     }
+}
+
+/// Listeners, and where they listen.
+async fn bound(addresses: &[SocketAddr]) -> anyhow::Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        listeners.push(TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?);
+    }
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+    Ok((listeners, addresses))
 }
 
 /// One TLS library for the whole process: aws-lc-rs.

@@ -26,9 +26,11 @@
 //! | [`konnektor`], [`vault`] | the boxes' management interface; backups at rest |
 //! | [`recording`] | what was done in a relayed terminal: an encrypted asciicast, and the lines that were typed |
 //! | [`commands`], [`sentences`] | the table of commands, and what people read |
+//! | [`live`] | what runs right now: listed, told to end, its screen followed |
 //! | [`transfers`] | which files a relayed channel moved, read from its bytes |
 //! | [`prompt`] | a line editor over any byte stream |
 //! | [`front`] | the only SSH server: login, limits, sessions |
+//! | [`control`], [`sessions`] | the local socket on which an operator lists, ends and watches; the command that asks there |
 //! | [`kit`] | what a technician installs, filled in from the policy; `contrib/` holds its templates |
 //! | [`house`], [`check`], [`init`], [`ledger`], [`play`], [`demo`] | build the parts, and the subcommands |
 //!
@@ -82,6 +84,7 @@ pub mod check;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod control;
 pub mod demo;
 pub mod factor;
 pub mod flow;
@@ -96,6 +99,7 @@ pub mod journal;
 pub mod kit;
 pub mod konnektor;
 pub mod ledger;
+pub mod live;
 pub mod names;
 pub mod play;
 pub mod policy;
@@ -105,6 +109,7 @@ pub mod recording;
 pub mod relay;
 pub mod secret;
 pub mod sentences;
+pub mod sessions;
 pub mod state;
 pub mod transfers;
 pub mod vault;

@@ -17,6 +17,7 @@ use crate::flow::{Backlog, Inbox};
 use crate::gate::Refused;
 use crate::hops::{Pipe, Sealed, Target, dial};
 use crate::identity::Who;
+use crate::live;
 use crate::policy::Denied;
 use crate::relay;
 use crate::sentences;
@@ -163,7 +164,12 @@ impl Opening {
         reply.accept().await;
         let idle = self.front.keeper.limits().idle;
         let withdrawn = self.front.withdrawn_from(&ask, &self.who);
-        let pipe = Pipe { inbox: self.inbox, out: self.out, host: stream, idle, gone: self.gone };
+        let place = (target.site.clone(), target.name.clone());
+        let session = self.who.connection().session;
+        let present =
+            self.front.relays.live.begin(session, place, live::Inner::Sealed, self.front.clock.now());
+        let counted = present.counted().clone();
+        let pipe = Pipe { inbox: self.inbox, out: self.out, host: stream, idle, counted, gone: self.gone };
         let withdrawn = async {
             withdrawn.await;
         };
@@ -172,7 +178,7 @@ impl Opening {
             Ok(ended) => tracing::info!(user = %self.who.user(), %ended, "a hop ended"),
             Err(e) => tracing::error!("the end of a hop could not be journalled: {e}"),
         }
-        drop(self.shared);
+        drop((self.shared, present));
     }
 }
 

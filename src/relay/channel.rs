@@ -2,7 +2,7 @@
 //! Absent on purpose: deciding, and the inner login.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use russh::server::{self, Msg};
@@ -16,6 +16,7 @@ use crate::asks::{Act, Deed};
 use crate::commands::exit;
 use crate::flow::{Backlog, Inbox, Overfull, Piece};
 use crate::journal::started::{Outcome, Started};
+use crate::live::{self, Counted};
 
 /// RFC 4254 §5.2: `SSH_EXTENDED_DATA_STDERR`.
 const STDERR: u32 = 1;
@@ -55,6 +56,21 @@ pub struct Wish {
     pub as_asked: Vec<u8>,
     /// A subsystem's name.
     pub subsystem: Option<String>,
+}
+
+impl Wish {
+    /// As an operator is shown it.
+    fn about(&self, scribe: &Scribe, since: jiff::Timestamp) -> live::About {
+        let kind = match self.deed {
+            Deed::Shell => "shell",
+            Deed::Exec => "exec",
+            Deed::Subsystem => "subsystem",
+            Deed::Forward(_) => "forward",
+        };
+        let terminal = self.terminal.as_ref().map(|terminal| (terminal.columns, terminal.rows));
+        let (command, recording) = (self.as_asked.clone(), scribe.recording());
+        live::About { kind, command, terminal, recording, since }
+    }
 }
 
 /// The technician's side of the channel.
@@ -207,14 +223,7 @@ impl Ended {
     }
 }
 
-#[derive(Default)]
-struct Counted {
-    up: AtomicU64,
-    down: AtomicU64,
-}
-
 async fn run(session: &Session, wish: &Wish, mut inbox: Inbox, client: &Client, started: Started<Act>) {
-    let counted = Counted::default();
     let channel = session.numbers.fetch_add(1, Ordering::Relaxed);
     // No record, no session.
     let scribe = match inbox.beside(Scribe::begin(session, wish, channel)).await {
@@ -228,19 +237,25 @@ async fn run(session: &Session, wish: &Wish, mut inbox: Inbox, client: &Client, 
             return finish(inbox, client, started, ended, Outcome::default()).await;
         }
     };
-    let work = act(session, wish, &mut inbox, client, &scribe, &counted);
+    let live = session.present.begin(channel, wish.about(&scribe, session.relays.clock.now()));
+    let work = act(session, wish, &mut inbox, client, &scribe, &live);
     let mut ended = tokio::select! {
         ended = work => ended,
         () = session.stop.cancelled() => Ended::because(exit::FAILED, "session-ended", None),
-        () = idled(session.relays.idle, &counted) => {
+        why = live.ended() => {
+            let (cause, sentence) = session.by_operator(why);
+            Ended::because(exit::REFUSED, cause, Some(sentence))
+        }
+        () = idled(session.relays.idle, &live.counted) => {
             let english = "Nothing has come or gone for too long: this session was ended.";
             let german = "Zu lange kam und ging nichts: diese Sitzung wurde beendet.";
             Ended::because(exit::FAILED, "idle", Some(session.pick(english, german).to_owned()))
         }
     };
-    let (up, down) = (counted.up.load(Ordering::Relaxed), counted.down.load(Ordering::Relaxed));
-    session.moved.up.fetch_add(up, Ordering::Relaxed);
-    session.moved.down.fetch_add(down, Ordering::Relaxed);
+    let (up, down) = live.counted.read();
+    drop(live);
+    session.present.counted().up.fetch_add(up, Ordering::Relaxed);
+    session.present.counted().down.fetch_add(down, Ordering::Relaxed);
     let recording = match inbox.beside(scribe.end(session, ended.exit)).await {
         Ok(Ok(recording)) => recording,
         Ok(Err(cannot)) => {
@@ -309,7 +324,7 @@ async fn act(
     inbox: &mut Inbox,
     client: &Client,
     scribe: &Scribe,
-    counted: &Counted,
+    live: &live::Act,
 ) -> Ended {
     let german = session.pick("en", "de") == "de";
     let begun = inbox.beside(begin(session, wish)).await;
@@ -343,8 +358,8 @@ async fn act(
     }
     let writing = there.line.ledger.writing();
     let (ended, clean) = tokio::select! {
-        ended = up(session, inbox, &there.out, client, scribe, counted) => (ended, false),
-        down = down(session, &mut there.inbox, client, scribe, counted) => down,
+        ended = up(session, inbox, &there.out, client, scribe, live) => (ended, false),
+        down = down(session, &mut there.inbox, client, scribe, live) => down,
     };
     drop(writing);
     let There { line, inbox: back, out } = there;
@@ -410,12 +425,12 @@ async fn up(
     there: &ChannelWriteHalf<client::Msg>,
     client: &Client,
     scribe: &Scribe,
-    counted: &Counted,
+    live: &live::Act,
 ) -> Ended {
     loop {
         let passed = match inbox.next().await {
             Some(Piece::Data(data)) => {
-                counted.up.fetch_add(data.len() as u64, Ordering::Relaxed);
+                live.counted.up.fetch_add(data.len() as u64, Ordering::Relaxed);
                 match inbox.beside(scribe.up(&data)).await {
                     Ok(Ok(())) => inbox.beside(there.data_bytes(data)).await,
                     Ok(Err(cannot)) => return unwritten(session, &cannot),
@@ -425,6 +440,7 @@ async fn up(
             Some(Piece::Other(ChannelMsg::WindowChange { col_width, row_height, pix_width, pix_height })) => {
                 match inbox.beside(scribe.resize(col_width, row_height)).await {
                     Ok(Ok(())) => {
+                        live.resized(col_width, row_height);
                         let change = there.window_change(col_width, row_height, pix_width, pix_height);
                         inbox.beside(change).await
                     }
@@ -468,24 +484,30 @@ async fn down(
     there: &mut Inbox,
     client: &Client,
     scribe: &Scribe,
-    counted: &Counted,
+    live: &live::Act,
 ) -> (Ended, bool) {
     let mut ended = Ended { exit: None, cause: None, sentence: None, unwritten: false };
     let mut told = false;
     loop {
         let gone = match there.next().await {
             Some(Piece::Data(data)) => {
-                counted.down.fetch_add(data.len() as u64, Ordering::Relaxed);
+                live.counted.down.fetch_add(data.len() as u64, Ordering::Relaxed);
                 match there.beside(scribe.down(&data)).await {
-                    Ok(Ok(())) => there.beside(client.out.data_bytes(data)).await,
+                    Ok(Ok(())) => {
+                        live.shown(&data);
+                        there.beside(client.out.data_bytes(data)).await
+                    }
                     Ok(Err(cannot)) => return (unwritten(session, &cannot), false),
                     Err(overfull) => Err(overfull),
                 }
             }
             Some(Piece::Extended(kind, data)) => {
-                counted.down.fetch_add(data.len() as u64, Ordering::Relaxed);
+                live.counted.down.fetch_add(data.len() as u64, Ordering::Relaxed);
                 match there.beside(scribe.errors(&data)).await {
-                    Ok(Ok(())) => there.beside(client.out.extended_data_bytes(kind, data)).await,
+                    Ok(Ok(())) => {
+                        live.shown(&data);
+                        there.beside(client.out.extended_data_bytes(kind, data)).await
+                    }
                     Ok(Err(cannot)) => return (unwritten(session, &cannot), false),
                     Err(overfull) => Err(overfull),
                 }
