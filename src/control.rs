@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::SendFlags;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -107,8 +108,14 @@ fn seated(stream: UnixStream, seats: &Arc<Semaphore>) -> Option<(UnixStream, Own
     if let Ok(seat) = seats.clone().try_acquire_owned() {
         return Some((stream, seat));
     }
-    stream.try_write(&Reply::refused(Cause::Busy).line()).ok();
+    turned_away(&stream, Cause::Busy);
     None
+}
+
+/// One line, as far as the socket takes it at once.
+fn turned_away(stream: &UnixStream, cause: Cause) {
+    let at_once = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    rustix::net::send(stream, &Reply::refused(cause).line(), at_once).ok();
 }
 
 impl Desk {
@@ -117,7 +124,7 @@ impl Desk {
             Ok(operator) => operator,
             Err(peer) => {
                 tracing::warn!(%peer, "somebody was refused at the operator's socket");
-                stream.try_write(&Reply::refused(Cause::NotPermitted).line()).ok();
+                turned_away(&stream, Cause::NotPermitted);
                 return;
             }
         };

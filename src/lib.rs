@@ -74,6 +74,7 @@
 //! | a recording that was cut plays up to the cut; one that was changed says where | `tests/recording_crash.rs`, `recording::tests` |
 //! | no recording, no more of the session: a full disk, a removed file | `tests/recording_crash.rs`, `recording::tests` |
 //! | a recording played asks the terminal nothing and fills no clipboard | `play::filter::tests`, `tests/recording_play.rs` |
+//! | what an operator ends or watches is journalled first; a watcher holds up nobody; the socket serves root and one group | `tests/sessions_live.rs`, `live::tests` |
 //! | no patient's name is kept | `tests/konnektor_backup.rs`, the demo |
 //!
 //! What russh does not let us hold from outside is listed in `docs/ssh.md`; what broke other gateways, in `docs/past-holes.md`.

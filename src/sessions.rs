@@ -142,7 +142,7 @@ async fn list(line: &mut Line, json: bool, language: Language) -> anyhow::Result
             Say::Act(act) => all.act(act),
             Say::Done {} => break,
             Say::Refused { cause } => return Ok(Some(cause)),
-            Say::Screen { .. } | Say::Output(_) | Say::Size { .. } | Say::Over {} => {}
+            Say::Screen { .. } | Say::Output(_) | Say::Size { .. } | Say::Over { .. } => {}
         }
     }
     if json {
@@ -163,7 +163,7 @@ async fn ended(line: &mut Line) -> anyhow::Result<Option<Cause>> {
         | Say::Screen { .. }
         | Say::Output(_)
         | Say::Size { .. }
-        | Say::Over {} => anyhow::bail!("the gateway answers something else"),
+        | Say::Over { .. } => anyhow::bail!("the gateway answers something else"),
     }
 }
 

@@ -240,7 +240,10 @@ pub enum Say {
         rows: u32,
     },
     /// The terminal is gone.
-    Over {},
+    Over {
+        /// Pieces of output that were not shown.
+        lost: u64,
+    },
     /// It is not done.
     Refused {
         /// Why.
@@ -317,6 +320,7 @@ mod tests {
         let id = "00000000010000000000000002/7".parse().unwrap();
         for say in [
             Say::Done {},
+            Say::Over { lost: 0 },
             Say::Output("eA==".into()),
             Say::Screen { id, columns: 80, rows: 24, lost: 3 },
             Say::Refused { cause: Cause::NotPermitted },

@@ -86,14 +86,14 @@ async fn follow(screen: &Screen, client: &mut Client, id: Id, shown: &mut u64) -
             match next {
                 Ok(Some(Piece::Output(bytes))) => output(client, &bytes, shown).await?,
                 Ok(Some(Piece::Size(columns, rows))) => client.say(Say::Size { columns, rows }).await?,
-                Ok(None) => return client.say(Say::Over {}).await,
+                Ok(None) => return client.say(Say::Over { lost: 0 }).await,
                 Err(Lost(pieces)) => break pieces,
             }
         };
         drop(watcher);
         tokio::time::sleep(PAUSE).await;
     }
-    client.say(Say::Over {}).await
+    client.say(Say::Over { lost }).await
 }
 
 async fn draw(client: &mut Client, id: Id, picture: Picture, lost: u64, shown: &mut u64) -> Result<(), Gone> {

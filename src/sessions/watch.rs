@@ -48,7 +48,10 @@ pub(super) async fn run(line: &mut Line, language: Language) -> anyhow::Result<O
             Ok(Say::Output(text)) => out.write_all(&screen.shown(&STANDARD.decode(text)?))?,
             Ok(Say::Size { columns, rows }) if beside => complain(&format!("{columns}x{rows}")),
             Ok(Say::Refused { cause }) => return Ok(Some(cause)),
-            Ok(Say::Over {}) => break Ok(true),
+            Ok(Say::Over { lost }) => {
+                missed = missed.saturating_add(lost);
+                break Ok(true);
+            }
             Ok(Say::Size { .. } | Say::Session(_) | Say::Way(_) | Say::Act(_) | Say::Done {}) => {}
             Err(e) => break Err(e),
         }
