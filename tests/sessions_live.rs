@@ -163,7 +163,7 @@ async fn a_session_is_ended_within_a_second_with_all_that_runs_in_it() {
     let said = took.iter().find(|l| l["event"] == "refused").unwrap();
     let last = because.iter().map(|line| time(line)).max().unwrap();
     assert!(last.duration_since(time(said)).as_millis() < 1500, "{took:#?}");
-    until(|| async { listed(&stage.door).await["sessions"] == serde_json::json!([]) }).await;
+    until(async || listed(&stage.door).await["sessions"] == serde_json::json!([])).await;
     let again = ran(sessions(&stage.door, &["end", &session, "--why", "again"])).await;
     assert_eq!((again.code, again.stderr.contains("Nothing of that name runs")), (1, true), "{again:?}");
     stage.close().await;
@@ -199,12 +199,12 @@ async fn a_watcher_sees_what_was_on_the_screen_and_what_comes_and_no_clipboard()
     let cause = |l: &&Value| {
         l["cause"].as_str().unwrap_or_default().starts_with("watched-by-operator uid=0 login=root")
     };
-    let watched: Vec<&Value> = lines.iter().filter(cause).collect();
-    assert_eq!(watched.len(), 2, "{lines:#?}");
-    assert_eq!((&watched[0]["event"], &watched[1]["event"]), (&"started".into(), &"finished".into()));
-    assert!(watched.iter().all(|l| l["user"] == JANE && l["channel"] == 0 && l["site"] == "praxis-mueller"));
+    let looks: Vec<&Value> = lines.iter().filter(cause).collect();
+    assert_eq!(looks.len(), 2, "{lines:#?}");
+    assert_eq!((&looks[0]["event"], &looks[1]["event"]), (&"started".into(), &"finished".into()));
+    assert!(looks.iter().all(|l| l["user"] == JANE && l["channel"] == 0 && l["site"] == "praxis-mueller"));
     let command = format!("sessions watch {session}/0");
-    assert!(watched.iter().all(|l| l["command"] == command.as_str()), "{watched:#?}");
+    assert!(looks.iter().all(|l| l["command"] == command.as_str()), "{looks:#?}");
     stage.close().await;
 }
 
@@ -229,7 +229,7 @@ async fn only_a_terminal_can_be_watched_and_which_one_must_be_said() {
     watcher.shows("$ ").await;
     watcher.interrupts();
     assert_eq!(watcher.ends().await, 0, "Ctrl-C ends it in order");
-    until(|| async {
+    until(async || {
         stage.door.events("finished").iter().any(|l| l["cause"].to_string().contains("watched-by"))
     })
     .await;
@@ -352,7 +352,7 @@ async fn silent_and_loud_clients_of_the_socket_hurt_nobody() {
     assert!(busy.contains("busy"), "{busy}");
     // The silent ones have their time, then their seats are free again.
     let begun = Instant::now();
-    until(|| async { ran(sessions(&door, &[])).await.code == 0 }).await;
+    until(async || ran(sessions(&door, &[])).await.code == 0).await;
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     drop(silent);
     for bad in
@@ -388,4 +388,55 @@ async fn a_dead_gateways_socket_is_replaced_and_a_second_gateway_is_refused() {
     door.house = open(&door).await.unwrap();
     assert_eq!(ran(sessions(&door, &[])).await.code, 0);
     door.close().await;
+}
+
+/// A tmpfs over a folder of the gateway's; dropped, it is unmounted.
+struct SmallDisk(std::path::PathBuf);
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        std::process::Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_full_disk_nobody_is_watched_and_an_end_is_possible_still() {
+    let mut stage = Stage::set("").await;
+    stage.door.house.close().await;
+    let folder = stage.door.path().join("state/journal");
+    let mut mount = std::process::Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=8m,mode=0700", "pforte-test"]).arg(&folder);
+    assert!(mount.status().unwrap().success(), "this test needs root, to mount a small disk");
+    let disk = SmallDisk(folder);
+    let loaded = house::load(stage.door.path()).unwrap_or_else(|problems| panic!("{problems}"));
+    stage.door.house =
+        House::open(stage.door.path(), loaded, Clock::system(), Random::system()).await.unwrap();
+    stage.door.port = stage.door.house.addresses()[0].port();
+    stage.config = machine::ssh_config(stage.door.path(), stage.door.port, JANE, "jane");
+    let mut ssh = stage.command("ssh");
+    ssh.args(["-tt", HOST, SHELL]);
+    let mut shell = Seat::take(on_terminal(&ssh));
+    shell.shows("$ ").await;
+    let session = first_session(&stage.door).await;
+
+    let mut hog = std::fs::File::create(disk.0.join("hog")).unwrap();
+    let mut size = 1 << 16;
+    while size > 0 {
+        if std::io::Write::write_all(&mut hog, &vec![0; size]).is_err() {
+            size /= 2;
+        }
+    }
+    // What fits into the last block of the journal's file is still taken; then no more is.
+    let watch = format!("{{\"v\":1,\"ask\":{{\"watch\":{{\"id\":\"{session}\"}}}}}}\n");
+    until(async || {
+        let mut watched = Watched(BufReader::new(asked(&stage.door, &watch).await));
+        watched.next().await["refused"]["cause"] == "cannot-journal"
+    })
+    .await;
+    assert_eq!(ran(sessions(&stage.door, &["watch", &session])).await.code, 254);
+    let ended = ran(sessions(&stage.door, &["end", &format!("{session}/0"), "--why", "voll"])).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(shell.ends().await, 77);
+    stage.door.house.close().await;
+    door::verify(stage.door.path());
 }

@@ -153,7 +153,7 @@ pub async fn asked(door: &Door, request: &str) -> UnixStream {
 }
 
 /// Waits until it is so.
-pub async fn until<F: Future<Output = bool>>(mut so: impl FnMut() -> F) {
+pub async fn until(mut so: impl AsyncFnMut() -> bool) {
     for _ in 0..1000 {
         if so().await {
             return;
