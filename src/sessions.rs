@@ -21,7 +21,6 @@ const CANNOT_JOURNAL: u8 = 254;
 
 /// `pforte sessions`
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = false)]
 pub struct Options {
     #[command(subcommand)]
     doing: Option<Doing>,

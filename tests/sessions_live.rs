@@ -390,6 +390,31 @@ async fn a_dead_gateways_socket_is_replaced_and_a_second_gateway_is_refused() {
     door.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forward_is_listed_by_its_number_and_ended_by_it() {
+    let behind = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = behind.local_addr().unwrap();
+    let stage = Stage::set(&format!("forwards = [\"{to}\"]")).await;
+    let mut ssh = stage.command("ssh");
+    ssh.args(["-W", &to.to_string(), HOST]);
+    let mut forward = Seat::take(ssh);
+    let (mut there, _) = behind.accept().await.unwrap();
+    there.write_all(b"hello").await.unwrap();
+    forward.shows("hello").await;
+    let list = listed(&stage.door).await;
+    let act = &list["sessions"][0]["ways"][0]["acts"][0];
+    assert_eq!((&act["kind"], &act["bytes_out"]), (&"forward".into(), &5.into()), "{list:#}");
+    assert!(act["command"].as_str().unwrap().contains(&to.to_string()), "{list:#}");
+    let id = format!("{}/{}", first_session(&stage.door).await, act["channel"]);
+    assert_eq!(ran(sessions(&stage.door, &["end", &id, "--why", "genug"])).await.code, 0);
+    let mut byte = [0];
+    assert!(!there.read(&mut byte).await.is_ok_and(|read| read > 0), "it is closed at the host too");
+    forward.ends().await;
+    let finished = stage.door.wait_for("finished", 1).await;
+    assert_eq!(finished[0]["cause"], "ended-by-operator: genug");
+    stage.close().await;
+}
+
 /// A tmpfs over a folder of the gateway's; dropped, it is unmounted.
 struct SmallDisk(std::path::PathBuf);
 
