@@ -218,7 +218,10 @@ async fn idle(jumps: &Jumps) -> Result<()> {
     println!("idle terminals at the host by ssh -J, KiB each at the jump");
     for jump in &jumps.all {
         let grown = runs::terminals(jumps, jump, TERMINALS).await?;
-        println!("    {:<10} {TERMINALS:>4} at once   RSS {:>8.1}   PSS {:>8.1}", jump.name, grown.rss, grown.pss);
+        println!(
+            "    {:<10} {TERMINALS:>4} at once   RSS {:>8.1}   PSS {:>8.1}",
+            jump.name, grown.rss, grown.pss
+        );
     }
     Ok(())
 }

@@ -365,7 +365,7 @@ impl Front {
             self.count_panic();
         }
         let took = self.clock.now().duration_since(since).as_millis();
-        let mut cause = shared.ended.get().map(|cause| (*cause).to_owned());
+        let mut cause = shared.ended.get().map(|cause| cause.clone().into_owned());
         cause = cause.or_else(|| ran.as_ref().err().map(ToString::to_string));
         let unwritten = shared.unwritten.load(Ordering::Relaxed);
         if unwritten > 0 {

@@ -3,6 +3,7 @@
 
 mod nameplate;
 mod pins;
+mod relays;
 pub mod watch;
 
 pub use nameplate::Nameplate;
@@ -19,12 +20,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::authority::{Authorities, Extension, UserIdentity};
 use crate::clock::Clock;
 use crate::commands::{Known, Konnektors, Works};
 use crate::config::{
     Config, FactorSettings, Folder, KonnektorBox, Problems, Product, Readable, Site, Unread, read_guarded,
 };
+use crate::control::Control;
 use crate::factor::Provider;
 use crate::factor::exec::{Exec, ExecConfig};
 use crate::factor::totp::{StorageError, Totp, UsedSteps};
@@ -32,7 +33,6 @@ use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
 use crate::front::{Doorkeeper, Front, Registry, Strangers};
 use crate::gate::{Gate, Rules};
 use crate::hops::Hosts;
-use crate::identity::Who;
 use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::SecondFactor;
 use crate::journal::{Entry, Event, Journal, Options};
@@ -41,7 +41,7 @@ use crate::names::{KonnektorId, KonnektorName, SiteName, Username};
 use crate::policy::{self, Policy};
 use crate::random::Random;
 use crate::recording::Recordings;
-use crate::relay::{self, Relays};
+use crate::relay::Relays;
 use crate::state::State;
 use crate::vault::{self, Vault};
 
@@ -114,7 +114,7 @@ impl House {
         let journal_key = private_key(&dir.join(&storage.journal_key), "journal key")?;
         let identities =
             vault::read_identities(&dir.join(&storage.vault_identity)).context("the vault's key file")?;
-        let recipients = recipients(&identities, &gateway.recipients)?;
+        let recipients = relays::recipients(&identities, &gateway.recipients)?;
         let vault_url = format!("file:{}", storage.vault.display());
         vault::sweep(&dir.join(&storage.vault)).context("the vault")?;
         let recordings =
@@ -127,6 +127,10 @@ impl House {
             Journal::open(&dir.join(&storage.journal), journal_key, clock.clone(), Options::default())
                 .await?;
 
+        let control = Control::bind(&dir.join(&storage.control), &gateway.control_group)
+            .await
+            .context("the operator's socket")?;
+
         let mut helpers = Vec::new();
         let provider =
             provider(&gateway.factor, gateway.factor_timeout, &state, &clock, &mut helpers).await?;
@@ -136,12 +140,7 @@ impl House {
         for penalty in state.penalties(clock.now()).await? {
             keeper.remember(&penalty.source, &penalty.key, penalty.until);
         }
-        let mut listeners = Vec::new();
-        for address in &gateway.listen {
-            listeners.push(TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?);
-        }
-        let addresses: Vec<SocketAddr> =
-            listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let (listeners, addresses) = bound(&gateway.listen).await?;
         let (nameplate, ssh) = Nameplate::new(authorities, &gateway.reached_at(&addresses), clock.now());
         let language = gateway.language;
         let (rules, known) = rules(policy, &config.sites)?;
@@ -154,14 +153,8 @@ impl House {
         let (contact, proxies) = (gateway.contact.clone(), gateway.proxies.clone());
         let keys = Arc::new(ArcSwap::from_pointee(keys));
         let factor = Arc::new(ArcSwap::from_pointee(factor));
-        let login = relay::Login {
-            key: Arc::new(own_key(&dir.join(&storage.target_key))?),
-            authority: Arc::new(Certifier {
-                authorities: nameplate.authorities().clone(),
-                clock: clock.clone(),
-            }),
-            host_keys: Arc::new(pins::LearnedHostKeys::new(state.clone(), journal.clone())),
-        };
+        let login =
+            relays::login(&dir.join(&storage.target_key), nameplate.authorities(), &clock, &state, &journal)?;
         let relays = Relays {
             gate: gate.clone(),
             journal: journal.clone(),
@@ -170,6 +163,7 @@ impl House {
             clock: clock.clone(),
             login,
             recordings,
+            live: Arc::default(),
             language,
             idle: gateway.limits.idle,
         };
@@ -196,7 +190,9 @@ impl House {
             proxies,
             ssh: ArcSwap::new(ssh),
         });
-        let doors = listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l))).collect();
+        let mut doors: Vec<JoinHandle<()>> =
+            listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l))).collect();
+        doors.push(tokio::spawn(control.serve(front.clone(), stop.child_token())));
         let dir = dir.to_owned();
         let house = Self { front, dir, addresses, journal, state, stop, doors, helpers, nameplate, changes };
         house.loaded("the configuration was loaded").await;
@@ -342,6 +338,16 @@ impl House {
     }
 }
 
+/// Listeners, and where they listen.
+async fn bound(addresses: &[SocketAddr]) -> anyhow::Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        listeners.push(TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?);
+    }
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+    Ok((listeners, addresses))
+}
+
 /// One TLS library for the whole process: aws-lc-rs.
 pub fn choose_tls_provider() {
     // A second call finds it chosen already.
@@ -369,42 +375,6 @@ pub fn private_key(path: &Path, what: &str) -> anyhow::Result<PrivateKey> {
         Ok(key)
     };
     read().with_context(|| format!("{what} {}", path.display()))
-}
-
-/// Who can open backups and recordings: the vault's own keys, and those that the file names.
-fn recipients(
-    identities: &[age::x25519::Identity],
-    more: &[String],
-) -> anyhow::Result<Vec<age::x25519::Recipient>> {
-    let more = more.iter().map(|r| r.parse().map_err(|e| anyhow::anyhow!("recipient {r}: {e}")));
-    identities.iter().map(|identity| Ok(identity.to_public())).chain(more).collect()
-}
-
-/// The user authority, as relays ask it.
-struct Certifier {
-    authorities: Arc<Authorities>,
-    clock: Clock,
-}
-
-impl relay::Certifies for Certifier {
-    fn certify(&self, who: &Who, forwards: bool) -> Result<(PrivateKey, ssh_key::Certificate), String> {
-        let both = [Extension::PermitPty, Extension::PermitPortForwarding];
-        let extensions = if forwards { &both[..] } else { &both[..1] };
-        let session = who.connection().session;
-        let made =
-            self.authorities.user.user_certificate(who.user(), session, &[], extensions, self.clock.now());
-        let UserIdentity { key, certificate } = made.map_err(|e| e.to_string())?;
-        Ok((key, certificate))
-    }
-}
-
-/// The key with which the gateway logs in at hosts; made at the first start of a gateway that has none.
-fn own_key(path: &Path) -> anyhow::Result<PrivateKey> {
-    if !path.exists() {
-        crate::init::make_key(path, "pforte at its targets")?;
-        tracing::info!("made {}: its .pub goes into the authorized_keys of hosts", path.display());
-    }
-    private_key(path, "the key for targets")
 }
 
 type Boxes = BTreeMap<KonnektorId, Known>;

@@ -32,9 +32,11 @@
 //! | [`hops`] | the hosts of all sites; `Started<Hop>` → a sealed byte pipe to one of them |
 //! | [`relay`] | `Started<Relay>` → the inner SSH session ended here, recorded, and opened again to the host |
 //! | [`commands`], [`sentences`] | the table of commands, and what people read |
+//! | [`live`] | what runs right now: listed, told to end, its screen followed |
 //! | [`transfers`] | which files a relayed channel moved, read from its bytes |
 //! | [`prompt`] | a line editor over any byte stream |
 //! | [`front`] | the only SSH server: login, limits, sessions |
+//! | [`control`], [`sessions`] | the local socket on which an operator lists, ends and watches; the command that asks there |
 //! | [`kit`] | what a technician installs, filled in from the policy; `contrib/` holds its templates |
 //! | [`house`], [`check`], [`init`], [`ledger`], [`play`], [`demo`] | build the parts, and the subcommands |
 //!
@@ -96,6 +98,7 @@
 //! | an inner session is entered by the same person with the same key, and leads where a rule and a site's file say | types, `tests/relay_login.rs`, `tests/hop_refusals.rs` |
 //! | a host with another key than the pinned or kept one is not spoken to | `tests/relay_login.rs` |
 //! | every command, typed line, file and script at a host is on record | `tests/relay_deeds.rs`, `tests/relay_daily.rs` |
+//! | what an operator ends or watches is journalled first; a watcher holds up nobody; the socket serves root and one group | `tests/sessions_live.rs`, `live::tests` |
 //! | no patient's name is kept | `tests/konnektor_backup.rs`, the demo |
 //!
 //! What russh does not let us hold from outside is listed in `docs/ssh.md`; what broke other gateways, in `docs/past-holes.md`.
@@ -106,6 +109,7 @@ pub mod check;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod control;
 pub mod demo;
 pub mod factor;
 pub mod flow;
@@ -120,6 +124,7 @@ pub mod journal;
 pub mod kit;
 pub mod konnektor;
 pub mod ledger;
+pub mod live;
 pub mod names;
 pub mod play;
 pub mod policy;
@@ -129,6 +134,7 @@ pub mod recording;
 pub mod relay;
 pub mod secret;
 pub mod sentences;
+pub mod sessions;
 pub mod state;
 pub mod transfers;
 pub mod vault;

@@ -1,7 +1,7 @@
 //! `pforte play`: a recording in the terminal at its own pace, or out as a plain asciicast. Absent on purpose: any gateway; it reads
 //! the folder and the vault's identity file, and needs the right to.
 
-mod filter;
+pub(crate) mod filter;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const FAILED: u8 = 1;
 const CONFIGURATION: u8 = 78;
 
 /// Brings a terminal back to where a shell expects it: no full screen, no mouse, no paste marks, cursor and colours as usual.
-const RESET: &[u8] =
+pub(crate) const RESET: &[u8] =
     b"\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l\x1b[?1l\x1b>\x1b[?7h\x1b[?25h\x1b[r\x1b[4l\x1b(B\x1b[0m\r\n";
 
 /// What is to be played.

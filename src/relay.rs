@@ -42,6 +42,7 @@ use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::{Confirmation, SecondFactor};
 use crate::journal::Journal;
 use crate::journal::started::{Outcome, Started};
+use crate::live::{self, Live};
 use crate::recording::Recordings;
 use door::Door;
 use pool::Pool;
@@ -67,6 +68,8 @@ pub struct Relays {
     pub login: Login,
     /// Where recordings go.
     pub recordings: Recordings,
+    /// What runs.
+    pub live: Arc<Live>,
     /// For people whose client names no language.
     pub language: Language,
     /// A session in which nothing comes or goes for so long ends.
@@ -122,15 +125,9 @@ struct Session {
     stop: CancellationToken,
     /// Why it ended, if not by its client.
     why: OnceLock<String>,
-    moved: Moved,
+    /// Listed while it runs.
+    present: live::Present,
     numbers: Arc<AtomicU32>,
-}
-
-/// Bytes that its channels have passed on.
-#[derive(Default)]
-struct Moved {
-    up: std::sync::atomic::AtomicU64,
-    down: std::sync::atomic::AtomicU64,
 }
 
 impl Inner {
@@ -169,6 +166,9 @@ impl Session {
         started: Option<Started<Relay>>,
         numbers: Arc<AtomicU32>,
     ) -> Arc<Self> {
+        let place = (target.site.clone(), target.name.clone());
+        let (outer, now) = (who.connection().session, relays.clock.now());
+        let present = relays.live.begin(outer, place, live::Inner::Recorded, now);
         Arc::new(Self {
             relays,
             who,
@@ -184,7 +184,7 @@ impl Session {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             why: OnceLock::new(),
-            moved: Moved::default(),
+            present,
             numbers,
         })
     }
@@ -270,20 +270,26 @@ impl Session {
     }
 
     async fn finish(&self) {
-        use std::sync::atomic::Ordering::Relaxed;
         let started = self.started.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A channel's task that was cut may hold it still: then its own drop writes the line.
         let Some(started) = started.and_then(Arc::into_inner) else { return };
+        let (bytes_in, bytes_out) = self.present.counted().read();
         let outcome = Outcome {
             exit: u32::from(self.why.get().is_some_and(|why| why != "client-gone")),
-            bytes_in: self.moved.up.load(Relaxed),
-            bytes_out: self.moved.down.load(Relaxed),
+            bytes_in,
+            bytes_out,
             cause: self.why.get().cloned(),
             ..Outcome::default()
         };
         if let Err(e) = started.finish(outcome).await {
             tracing::error!("the end of an inner session could not be journalled: {e}");
         }
+    }
+
+    /// What the journal and the person are told of an end that the operator wanted.
+    fn by_operator(&self, why: &str) -> (String, String) {
+        let sentence = self.pick("The operator has ended this: ", "Der Betreiber hat dies beendet: ");
+        (format!("ended-by-operator: {why}"), format!("{sentence}{why}"))
     }
 
     /// In the language that the person reads here.

@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("prompt", &[]),
     ("flow", &[]),
+    ("live", &["names"]),
     ("transfers", &[]),
     ("asks", &["names"]),
     ("config", &["names", "secret"]),
@@ -31,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "commands",
         &["names", "clock", "prompt", "asks", "config", "gate", "journal", "konnektor", "vault", "sentences"],
     ),
-    ("hops", &["names", "asks", "config", "flow", "journal"]),
+    ("hops", &["names", "asks", "config", "flow", "live", "journal"]),
     (
         "relay",
         &[
@@ -47,6 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sentences",
             "commands",
             "flow",
+            "live",
             "hops",
             "recording",
             "transfers",
@@ -71,15 +73,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hops",
             "relay",
             "flow",
+            "live",
             "sentences",
             "state",
             "prompt",
         ],
     ),
+    ("control", &["names", "clock", "config", "identity", "journal", "live", "front"]),
 ];
 
 /// Builds or asks for everything.
-const TOP: &[&str] = &["lib", "main", "house", "demo", "init", "check", "ledger", "play", "kit"];
+const TOP: &[&str] = &["lib", "main", "house", "demo", "init", "check", "ledger", "play", "kit", "sessions"];
 
 fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {

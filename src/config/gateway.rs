@@ -41,6 +41,8 @@ pub struct Storage {
     pub journal: PathBuf,
     /// The recordings' folder, `file:PATH`.
     pub recordings: PathBuf,
+    /// The operator's socket.
+    pub control: PathBuf,
     /// The gateway's host key, Ed25519.
     pub host_key: PathBuf,
     /// The authority behind host certificates, Ed25519; made where it is missing.
@@ -158,6 +160,8 @@ pub struct Gateway {
     pub contact: Option<String>,
     /// Where things are kept.
     pub storage: Storage,
+    /// Members of this group of the system may use the operator's socket, beside root and who runs the gateway.
+    pub control_group: String,
     /// The second factor.
     pub factor: FactorSettings,
     /// How long a question stays open.
@@ -203,6 +207,11 @@ impl Gateway {
         let language = root.one_of("language", &languages, problems).unwrap_or(Language::English);
         let contact = root.parsed::<String>("contact", problems).map(|c| c.value);
         let storage = storage(root.table("storage", problems), problems);
+        let control = root.table("control", problems).and_then(|mut table| {
+            let group = table.parsed::<String>("group", problems).map(|g| g.value);
+            table.finish(problems);
+            group
+        });
         let factor = factor(folder, &mut root, problems);
         let groups = root.named_lists::<Username>("groups", problems);
         let users = root.named::<Username>("users", problems);
@@ -233,6 +242,7 @@ impl Gateway {
             language,
             contact,
             storage,
+            control_group: control.unwrap_or_else(|| "pforte".into()),
             factor,
             factor_timeout: timeout.value,
             groups: groups.into_iter().map(|(n, m)| (n, m.into_iter().map(|u| u.value).collect())).collect(),
@@ -260,6 +270,7 @@ fn storage(table: Option<Table<'_, '_>>, problems: &mut Problems) -> Storage {
         vault: "state/vault".into(),
         journal: "state/journal".into(),
         recordings: "state/recordings".into(),
+        control: "state/control.sock".into(),
         host_key: "state/host_ed25519".into(),
         host_ca: "state/host_ca".into(),
         user_ca: "state/user_ca".into(),
@@ -284,6 +295,7 @@ fn storage(table: Option<Table<'_, '_>>, problems: &mut Problems) -> Storage {
             *into = path.value;
         }
     };
+    path("control", &mut found.control);
     path("host_key", &mut found.host_key);
     path("host_ca", &mut found.host_ca);
     path("user_ca", &mut found.user_ca);

@@ -19,6 +19,7 @@ use crate::hops::{Pipe, Sealed, Target, dial};
 use crate::identity::Who;
 use crate::identity::second_factor::NotConfirmed;
 use crate::journal::started::{Outcome, Started};
+use crate::live;
 use crate::policy::Denied;
 use crate::relay;
 use crate::sentences;
@@ -77,7 +78,7 @@ impl Hops {
             // Counted alone: a flood neither fills the journal nor learns anything by the time it takes.
             self.shared.unwritten.fetch_add(1, Ordering::Relaxed);
             if self.refused.fetch_add(1, Ordering::SeqCst) == REFUSALS
-                && self.shared.ended.set("too-many-refusals").is_ok()
+                && self.shared.ended.set("too-many-refusals".into()).is_ok()
             {
                 self.shared.goodbye(Disconnect::ByApplication, "Too many refused hops.".to_owned());
             }
@@ -218,7 +219,12 @@ impl Opening {
         reply.accept().await;
         let idle = self.front.keeper.limits().idle;
         let withdrawn = self.front.withdrawn_from(&ask, &self.who);
-        let pipe = Pipe { inbox: self.inbox, out: self.out, host: stream, idle, gone: self.gone };
+        let place = (target.site.clone(), target.name.clone());
+        let session = self.who.connection().session;
+        let present =
+            self.front.relays.live.begin(session, place, live::Inner::Sealed, self.front.clock.now());
+        let counted = present.counted().clone();
+        let pipe = Pipe { inbox: self.inbox, out: self.out, host: stream, idle, counted, gone: self.gone };
         let withdrawn = async {
             withdrawn.await;
         };
@@ -227,7 +233,7 @@ impl Opening {
             Ok(ended) => tracing::info!(user = %self.who.user(), %ended, "a hop ended"),
             Err(e) => tracing::error!("the end of a hop could not be journalled: {e}"),
         }
-        drop(self.shared);
+        drop((self.shared, present));
     }
 }
 

@@ -11,6 +11,16 @@ use crate::identity::Who;
 use crate::names::SessionId;
 use crate::sentences::ascii;
 
+/// A connection whose end is certain.
+pub struct Leaving(Arc<Shared>);
+
+impl Leaving {
+    /// Says why, and ends it.
+    pub fn goodbye(self, text: &str) {
+        self.0.goodbye(Disconnect::ByApplication, ascii(text));
+    }
+}
+
 /// The connections that are in.
 #[derive(Default)]
 pub struct Registry(Mutex<HashMap<SessionId, (Who, Arc<Shared>)>>);
@@ -40,6 +50,22 @@ impl Registry {
         self.map().is_empty()
     }
 
+    /// Who is in.
+    pub fn all(&self) -> Vec<Who> {
+        self.map().values().map(|(who, _)| who.clone()).collect()
+    }
+
+    /// One of them.
+    pub fn who(&self, session: SessionId) -> Option<Who> {
+        self.map().get(&session).map(|(who, _)| who.clone())
+    }
+
+    /// From now on this is why it ends; [`Leaving::goodbye`] ends it. `None` if it is not there, or ending already.
+    pub fn will_end(&self, session: SessionId, cause: String) -> Option<Leaving> {
+        let shared = self.map().get(&session).map(|(_, shared)| shared.clone())?;
+        shared.ended.set(cause.into()).ok().map(|()| Leaving(shared))
+    }
+
     /// Ends every connection for which `why` gives a reason. The first word is the journal's cause.
     pub fn end(&self, mut why: impl FnMut(&Who) -> Option<(&'static str, String)>) {
         let leaving: Vec<(Arc<Shared>, &'static str, String)> = self
@@ -48,7 +74,7 @@ impl Registry {
             .filter_map(|(who, shared)| why(who).map(|(cause, text)| (shared.clone(), cause, text)))
             .collect();
         for (shared, cause, text) in leaving {
-            if shared.ended.set(cause).is_ok() {
+            if shared.ended.set(cause.into()).is_ok() {
                 shared.goodbye(Disconnect::ByApplication, ascii(&text));
             }
         }

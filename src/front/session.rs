@@ -305,7 +305,7 @@ impl Sessions {
     }
 
     fn end(&self, cause: &'static str, text: &str) {
-        if self.shared.ended.set(cause).is_ok() {
+        if self.shared.ended.set(cause.into()).is_ok() {
             self.shared.goodbye(Disconnect::ByApplication, text.to_owned());
         }
     }

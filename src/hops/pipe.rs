@@ -2,6 +2,7 @@
 //! Absent on purpose: a look at the bytes.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::asks::Hop;
 use crate::flow::{Backlog, Inbox, Overfull, Piece};
 use crate::journal::CannotJournal;
 use crate::journal::started::{Outcome, Started};
+use crate::live::Counted;
 
 /// What one read from the host may bring; grown up to the second while it is filled each time.
 const READ: (usize, usize) = (16 << 10, 256 << 10);
@@ -34,6 +36,8 @@ pub struct Pipe {
     pub host: TcpStream,
     /// No byte in either direction for so long ends it.
     pub idle: Duration,
+    /// What it has passed on.
+    pub counted: Arc<Counted>,
     /// Cancelled when the client's connection has ended.
     pub gone: CancellationToken,
 }
@@ -61,18 +65,6 @@ pub enum Sealed {
     Withdrawn,
 }
 
-#[derive(Default)]
-struct Counted {
-    up: AtomicU64,
-    down: AtomicU64,
-}
-
-impl Counted {
-    fn all(&self) -> u64 {
-        self.up.load(Ordering::Relaxed).wrapping_add(self.down.load(Ordering::Relaxed))
-    }
-}
-
 impl Pipe {
     /// Passes bytes until one side ends it, it idles, or `withdrawn` returns; then writes the last line.
     pub async fn run(
@@ -80,8 +72,7 @@ impl Pipe {
         started: Started<Hop>,
         withdrawn: impl Future<Output = ()>,
     ) -> Result<Sealed, CannotJournal> {
-        let Pipe { mut inbox, out, host, idle, gone } = self;
-        let counted = Counted::default();
+        let Pipe { mut inbox, out, host, idle, counted, gone } = self;
         let ended = tokio::select! {
             ended = both(&mut inbox, &out, &host, &counted) => ended,
             () = idled(idle, &counted) => Sealed::Idle,
@@ -228,10 +219,14 @@ async fn down(out: &ChannelWriteHalf<Msg>, host: &TcpStream, counted: &AtomicU64
 
 /// Returns when nothing has been counted for `idle`.
 async fn idled(idle: Duration, counted: &Counted) {
-    let mut seen = counted.all();
+    let all = || {
+        let (up, down) = counted.read();
+        up.wrapping_add(down)
+    };
+    let mut seen = all();
     loop {
         tokio::time::sleep(idle).await;
-        let now = counted.all();
+        let now = all();
         if now == seen {
             return;
         }

@@ -6,15 +6,15 @@
 use crate::recording::scan::{Kind, Scanner, Token};
 
 /// Takes a recording's output piece by piece.
-pub(super) struct Filter(Scanner);
+pub(crate) struct Filter(Scanner);
 
 impl Filter {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Scanner::new())
     }
 
     /// What may be shown of `text`, and of a sequence that it ends.
-    pub(super) fn shown(&mut self, text: &str) -> Vec<u8> {
+    pub(crate) fn shown(&mut self, text: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(text.len());
         self.0.feed(text.as_bytes(), |token, _| match token {
             // ENQ asks for the answerback string.

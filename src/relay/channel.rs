@@ -11,7 +11,7 @@ use russh::{ChannelMsg, ChannelWriteHalf, client};
 use super::Session;
 use super::client::Client;
 use super::door::Turn;
-use super::pump::{Counted, Ended, down, idled, unwritten, up};
+use super::pump::{Ended, down, idled, unwritten, up};
 use super::scribe::Scribe;
 use super::target::{Failed, TargetLine};
 use super::wish::{Terminal, Wish, wish};
@@ -19,6 +19,7 @@ use crate::asks::{Act, Deed};
 use crate::commands::exit;
 use crate::flow::{Backlog, Inbox, Overfull, Piece};
 use crate::journal::started::{Outcome, Started};
+use crate::live;
 
 /// For a host to say yes or no to a command.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -68,7 +69,6 @@ pub async fn run(
     client: &Client,
     started: Started<Act>,
 ) -> u32 {
-    let counted = Counted::default();
     let channel = session.numbers.fetch_add(1, Ordering::Relaxed);
     // No record, no session.
     let scribe = match inbox.beside(Scribe::begin(session, wish, channel)).await {
@@ -82,19 +82,25 @@ pub async fn run(
             return finish(inbox, client, started, ended, Outcome::default()).await;
         }
     };
-    let work = act(session, wish, &mut inbox, client, &scribe, &counted);
+    let live = session.present.begin(channel, wish.about(&scribe, session.relays.clock.now()));
+    let work = act(session, wish, &mut inbox, client, &scribe, &live);
     let mut ended = tokio::select! {
         ended = work => ended,
         () = session.stop.cancelled() => Ended::because(exit::FAILED, "session-ended", None),
-        () = idled(session.relays.idle, &counted) => {
+        why = live.ended() => {
+            let (cause, sentence) = session.by_operator(why);
+            Ended::because(exit::REFUSED, cause, Some(sentence))
+        }
+        () = idled(session.relays.idle, &live.counted) => {
             let english = "Nothing has come or gone for too long: this session was ended.";
             let german = "Zu lange kam und ging nichts: diese Sitzung wurde beendet.";
             Ended::because(exit::FAILED, "idle", Some(session.pick(english, german).to_owned()))
         }
     };
-    let (up, down) = (counted.up.load(Ordering::Relaxed), counted.down.load(Ordering::Relaxed));
-    session.moved.up.fetch_add(up, Ordering::Relaxed);
-    session.moved.down.fetch_add(down, Ordering::Relaxed);
+    let (up, down) = live.counted.read();
+    drop(live);
+    session.present.counted().up.fetch_add(up, Ordering::Relaxed);
+    session.present.counted().down.fetch_add(down, Ordering::Relaxed);
     let recording = match inbox.beside(scribe.end(session, ended.exit)).await {
         Ok(Ok(recording)) => recording,
         Ok(Err(cannot)) => {
@@ -145,7 +151,7 @@ async fn act(
     inbox: &mut Inbox,
     client: &Client,
     scribe: &Scribe,
-    counted: &Counted,
+    live: &live::Act,
 ) -> Ended {
     let german = session.pick("en", "de") == "de";
     let begun = inbox.beside(begin(session, wish)).await;
@@ -179,8 +185,8 @@ async fn act(
     }
     let writing = there.line.ledger.writing();
     let (ended, clean) = tokio::select! {
-        ended = up(session, inbox, &there.out, client, scribe, counted) => (ended, false),
-        down = down(session, &mut there.inbox, client, scribe, counted) => down,
+        ended = up(session, inbox, &there.out, client, scribe, live) => (ended, false),
+        down = down(session, &mut there.inbox, client, scribe, live) => down,
     };
     drop(writing);
     let There { line, inbox: back, out } = there;

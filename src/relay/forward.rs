@@ -13,6 +13,7 @@ use super::target::Failed;
 use crate::asks::Deed;
 use crate::flow::{Backlog, Inbox, Overfull, Piece};
 use crate::journal::started::Outcome;
+use crate::live::About;
 use crate::names::HostPort;
 
 /// The address of the host's file that a client's words name, word for word.
@@ -41,13 +42,14 @@ pub async fn serve(
             return reply.reject(ChannelOpenFailure::Other { code: 1, reason }).await;
         }
     };
-    let (up, down) = (AtomicU64::new(0), AtomicU64::new(0));
-    let outcome = |exit, cause: Option<String>| Outcome {
-        exit,
-        bytes_in: up.load(Ordering::Relaxed),
-        bytes_out: down.load(Ordering::Relaxed),
-        cause,
-        ..Outcome::default()
+    let channel = session.numbers.fetch_add(1, Ordering::Relaxed);
+    let (command, since) = (asked.into_bytes(), session.relays.clock.now());
+    let about = About { kind: "forward", command, terminal: None, recording: None, since };
+    let listed = session.present.begin(channel, about);
+    let (up, down) = (&listed.counted.up, &listed.counted.down);
+    let outcome = |exit, cause: Option<String>| {
+        let (bytes_in, bytes_out) = listed.counted.read();
+        Outcome { exit, bytes_in, bytes_out, cause, channel: Some(channel), ..Outcome::default() }
     };
     let opened = async {
         let line = session.pool.take(&session).await?;
@@ -67,21 +69,23 @@ pub async fn serve(
             let mut back = Inbox::new(read, Backlog::new(&line.ledger));
             let writing = line.ledger.writing();
             let passed = tokio::select! {
-                passed = both(&mut inbox, &out, &mut back, &there, &up, &down) => passed,
+                passed = both(&mut inbox, &out, &mut back, &there, up, down) => passed.map_err(|o| o.to_string()),
                 () = session.stop.cancelled() => Ok(()),
+                why = listed.ended() => Err(session.by_operator(why).0),
             };
             drop(writing);
             out.close().await.ok();
             there.close().await.ok();
-            let overfull = passed.err();
-            if overfull.is_none() {
+            let why = passed.err();
+            if why.is_none() {
                 session.pool.give(line);
             }
-            started.finish(outcome(u32::from(overfull.is_some()), overfull.map(|o| o.to_string()))).await
+            started.finish(outcome(u32::from(why.is_some()), why)).await
         }
     };
-    session.moved.up.fetch_add(up.into_inner(), Ordering::Relaxed);
-    session.moved.down.fetch_add(down.into_inner(), Ordering::Relaxed);
+    let (up, down) = listed.counted.read();
+    session.present.counted().up.fetch_add(up, Ordering::Relaxed);
+    session.present.counted().down.fetch_add(down, Ordering::Relaxed);
     if ended.is_err() {
         tracing::error!("the end of a forward could not be journalled");
     }

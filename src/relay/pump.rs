@@ -1,7 +1,7 @@
 //! Both directions of a relayed channel: each piece is written down, then passed on, in its order.
 //! Absent on purpose: waiting for one side without taking what the other has to say.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use russh::{ChannelMsg, ChannelWriteHalf, client};
@@ -11,6 +11,7 @@ use super::client::Client;
 use super::scribe::{CannotWrite, Scribe};
 use crate::commands::exit;
 use crate::flow::{Inbox, Piece};
+use crate::live::{self, Counted};
 
 /// How it ended, for the journal and for the client.
 pub struct Ended {
@@ -26,12 +27,6 @@ impl Ended {
     pub fn because(exit: u32, cause: impl Into<String>, sentence: Option<String>) -> Self {
         Self { exit: Some(exit), cause: Some(cause.into()), sentence, unwritten: false }
     }
-}
-
-#[derive(Default)]
-pub struct Counted {
-    pub up: AtomicU64,
-    pub down: AtomicU64,
 }
 
 /// What cannot be written down is not done.
@@ -66,12 +61,12 @@ pub async fn up(
     there: &ChannelWriteHalf<client::Msg>,
     client: &Client,
     scribe: &Scribe,
-    counted: &Counted,
+    live: &live::Act,
 ) -> Ended {
     loop {
         let passed = match inbox.next().await {
             Some(Piece::Data(data)) => {
-                counted.up.fetch_add(data.len() as u64, Ordering::Relaxed);
+                live.counted.up.fetch_add(data.len() as u64, Ordering::Relaxed);
                 match inbox.beside(scribe.up(&data)).await {
                     Ok(Ok(())) => inbox.beside(there.data_bytes(data)).await,
                     Ok(Err(cannot)) => return unwritten(session, &cannot),
@@ -81,6 +76,7 @@ pub async fn up(
             Some(Piece::Other(ChannelMsg::WindowChange { col_width, row_height, pix_width, pix_height })) => {
                 match inbox.beside(scribe.resize(col_width, row_height)).await {
                     Ok(Ok(())) => {
+                        live.resized(col_width, row_height);
                         let change = there.window_change(col_width, row_height, pix_width, pix_height);
                         inbox.beside(change).await
                     }
@@ -124,24 +120,30 @@ pub async fn down(
     there: &mut Inbox,
     client: &Client,
     scribe: &Scribe,
-    counted: &Counted,
+    live: &live::Act,
 ) -> (Ended, bool) {
     let mut ended = Ended { exit: None, cause: None, sentence: None, unwritten: false };
     let mut told = false;
     loop {
         let gone = match there.next().await {
             Some(Piece::Data(data)) => {
-                counted.down.fetch_add(data.len() as u64, Ordering::Relaxed);
+                live.counted.down.fetch_add(data.len() as u64, Ordering::Relaxed);
                 match there.beside(scribe.down(&data)).await {
-                    Ok(Ok(())) => there.beside(client.data(data)).await,
+                    Ok(Ok(())) => {
+                        live.shown(&data);
+                        there.beside(client.data(data)).await
+                    }
                     Ok(Err(cannot)) => return (unwritten(session, &cannot), false),
                     Err(overfull) => Err(overfull),
                 }
             }
             Some(Piece::Extended(kind, data)) => {
-                counted.down.fetch_add(data.len() as u64, Ordering::Relaxed);
+                live.counted.down.fetch_add(data.len() as u64, Ordering::Relaxed);
                 match there.beside(scribe.errors(&data)).await {
-                    Ok(Ok(())) => there.beside(client.extended(kind, data)).await,
+                    Ok(Ok(())) => {
+                        live.shown(&data);
+                        there.beside(client.extended(kind, data)).await
+                    }
                     Ok(Err(cannot)) => return (unwritten(session, &cannot), false),
                     Err(overfull) => Err(overfull),
                 }

@@ -76,6 +76,11 @@ impl Scribe {
         Ok(Self { kind, lines, line: Entry { recording, ..line } })
     }
 
+    /// The recording's name, if there is one.
+    pub fn recording(&self) -> Option<String> {
+        self.line.recording.clone()
+    }
+
     /// From the technician, before it goes on.
     pub async fn up(&self, bytes: &[u8]) -> Result<(), CannotWrite> {
         self.lines.are_written()?;

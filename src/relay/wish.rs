@@ -3,8 +3,10 @@
 
 use russh::{ChannelMsg, Pty};
 
+use super::scribe::Scribe;
 use crate::asks::Deed;
 use crate::flow::{Inbox, Piece};
+use crate::live;
 
 /// Variables that one channel may set.
 const VARIABLES: usize = 64;
@@ -38,6 +40,21 @@ pub struct Wish {
     pub as_asked: Vec<u8>,
     /// A subsystem's name.
     pub subsystem: Option<String>,
+}
+
+impl Wish {
+    /// As an operator is shown it.
+    pub fn about(&self, scribe: &Scribe, since: jiff::Timestamp) -> live::About {
+        let kind = match self.deed {
+            Deed::Shell => "shell",
+            Deed::Exec => "exec",
+            Deed::Subsystem => "subsystem",
+            Deed::Forward(_) => "forward",
+        };
+        let terminal = self.terminal.as_ref().map(|terminal| (terminal.columns, terminal.rows));
+        let (command, recording) = (self.as_asked.clone(), scribe.recording());
+        live::About { kind, command, terminal, recording, since }
+    }
 }
 
 /// Reads requests until one starts something.
