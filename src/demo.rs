@@ -182,6 +182,9 @@ impl Stage {
     /// One backup through the system's ssh, read back, decrypted and compared; then the journal.
     async fn show(&self, options: &Options) -> Result<()> {
         let lang = options.lang;
+        if let Err(why) = &self.machines {
+            heading(&Heading::NoMachines(why.clone()).text(lang));
+        }
         heading(&Heading::Asks.text(lang));
         let backup = self.ssh_to("gateway", &["konnektor", "backup"]).await?;
         if !matches!(options.phone, Answer::Approve) {
@@ -197,14 +200,11 @@ impl Stage {
         ensure!(shown.code == Some(0), "ssh gateway konnektor show ended with {:?}", shown.code);
         let services = self.compare(&shown.stdout)?;
         heading(&Heading::Compared { services }.text(lang));
-        match &self.machines {
-            Ok(_) => {
-                heading(&Heading::GoesOn.text(lang));
-                let gone_on = self.ssh_to(&format!("backup.{DOMAIN}"), &[AT_BACKUP]).await?;
-                let done = gone_on.code == Some(0) && gone_on.stdout.starts_with("done at ");
-                ensure!(done, "ssh backup.{DOMAIN} ended with {:?}", gone_on.code);
-            }
-            Err(why) => heading(&Heading::NoMachines(why.clone()).text(lang)),
+        if self.machines.is_ok() {
+            heading(&Heading::GoesOn.text(lang));
+            let gone_on = self.ssh_to(&format!("backup.{DOMAIN}"), &[AT_BACKUP]).await?;
+            let done = gone_on.code == Some(0) && gone_on.stdout.starts_with("done at ");
+            ensure!(done, "ssh backup.{DOMAIN} ended with {:?}", gone_on.code);
         }
         heading(&Heading::Journal.text(lang));
         self.journal()
@@ -342,6 +342,8 @@ async fn write_kit(dir: &Path, clock: &Clock) -> Result<()> {
 #[expect(clippy::disallowed_methods, reason = "PuTTY's own program knows its form of keys")]
 async fn puttygen(key: &Path, ppk: &Path) -> bool {
     let mut puttygen = tokio::process::Command::new("puttygen");
+    // Its random seed goes there.
+    puttygen.env("PUTTYDIR", key.with_file_name("putty"));
     puttygen.arg(key).args(["-O", "private", "-o"]).arg(ppk).stdin(Stdio::null()).stdout(Stdio::null());
     puttygen.stderr(Stdio::null()).kill_on_drop(true).status().await.is_ok_and(|status| status.success())
 }
