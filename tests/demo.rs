@@ -177,7 +177,7 @@ async fn every_line_to_try_works_and_the_machines_end_with_ctrl_c() {
 
     std::fs::write(stay.path("phone"), "deny").unwrap();
     let denied = stay.ssh(&[HOST, "true"]).await;
-    assert!(denied.code == 255 && denied.stderr.contains("Permission denied"), "{denied:?}");
+    assert!(denied.code == 255 && denied.stderr.contains("denied on the phone"), "{denied:?}");
     std::fs::write(stay.path("phone"), "approve").unwrap();
     let mut open = Command::new("ssh");
     open.args(["-F", "ssh_config", HOST, "sleep 100"]).current_dir(stay.dir.path()).stdin(Stdio::null());
