@@ -13,10 +13,11 @@ mod door;
 mod machine;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use door::{JANE, Ran, ran};
+use door::{JANE, Ran, Setup, ran};
 use jiff::Timestamp;
-use machine::{HOST, LOGIN, Stage};
+use machine::{HOST, RULES, Stage};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -31,7 +32,12 @@ struct Day {
 
 impl Day {
     async fn begins() -> Self {
-        let stage = Stage::set("").await;
+        Self::with_a_phone_that_takes(Duration::ZERO).await
+    }
+
+    async fn with_a_phone_that_takes(phone_latency: Duration) -> Self {
+        let setup = Setup { rules: Some(RULES.into()), phone_latency, ..Setup::default() };
+        let stage = Stage::with("", setup).await;
         let dir = stage.door.path();
         let file = dir.join("policy/gateway.toml");
         let text = std::fs::read_to_string(&file).unwrap();
@@ -104,9 +110,20 @@ impl Day {
                 }
                 return finished.clone();
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("no finished line of {command:?}: {:#?}", self.stage.door.journal());
+    }
+
+    /// The program; its inventory is in `DIR/inventory`.
+    fn ansible(&self) -> PathBuf {
+        let venv = std::env::var("PFORTE_VENV")
+            .expect("PFORTE_VENV names no Python environment; tests/run makes one");
+        let way = format!("-F {} -J gateway", self.here("kit/ssh_config").display());
+        let host =
+            format!("{HOST} ansible_python_interpreter=/usr/bin/python3 ansible_ssh_common_args='{way}'\n");
+        std::fs::write(self.here("inventory"), host).unwrap();
+        Path::new(&venv).join("bin/ansible")
     }
 
     fn questions(&self) -> u64 {
@@ -215,13 +232,7 @@ async fn plink_runs_a_command_by_the_saved_session_and_by_the_one_for_old_putty(
 #[tokio::test(flavor = "multi_thread")]
 async fn ansible_pings_and_copies_through_the_jump_with_one_approval() {
     let day = Day::begins().await;
-    let venv =
-        std::env::var("PFORTE_VENV").expect("PFORTE_VENV names no Python environment; tests/run makes one");
-    let ansible = Path::new(&venv).join("bin/ansible");
-    let arguments = format!("-F {} -J gateway", day.here("kit/ssh_config").display());
-    let inventory =
-        format!("{HOST} ansible_python_interpreter=/usr/bin/python3 ansible_ssh_common_args='{arguments}'\n");
-    std::fs::write(day.here("inventory"), inventory).unwrap();
+    let ansible = day.ansible();
     let ping = day.run(&ansible, &["all", "-i", "inventory", "-m", "ping"]).await;
     assert!(ping.code == 0 && ping.stdout.contains("\"ping\": \"pong\""), "{ping:?}");
     day.is_on_record("AnsiballZ_ping.py").await;
@@ -233,12 +244,24 @@ async fn ansible_pings_and_copies_through_the_jump_with_one_approval() {
     assert_eq!(std::fs::read_to_string(&there).unwrap(), "of the playbook\n");
     day.is_on_record("AnsiballZ_copy.py").await;
     assert_eq!((day.questions(), day.stage.door.events("login").len()), (1, 1));
-    assert_eq!(LOGIN, "root", "as whom the machine lets the gateway in");
     // Without the phone, neither.
     day.run("ssh", &["-F", "kit/ssh_config", "-O", "exit", "gateway"]).await;
     std::fs::remove_dir_all(day.here("home/.ansible")).unwrap();
     day.stage.door.phone_does("deny");
     let refused = day.run(&ansible, &["all", "-i", "inventory", "-m", "ping"]).await;
     assert!(refused.code == 4 && refused.stdout.contains("UNREACHABLE"), "{refused:?}");
+    day.ends().await;
+}
+
+/// docs/hops.md says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn ansible_waits_ten_seconds_for_the_phone_unless_it_is_told_to_wait_longer() {
+    let day = Day::with_a_phone_that_takes(Duration::from_secs(12)).await;
+    let ansible = day.ansible();
+    let words = ["all", "-i", "inventory", "-m", "ping"];
+    let early = day.run(&ansible, &words).await;
+    assert!(early.code == 4 && early.stdout.contains("timed out during banner exchange"), "{early:?}");
+    let patient = day.run(&ansible, &[&words[..], &["-T", "60"]].concat()).await;
+    assert!(patient.code == 0 && patient.stdout.contains("pong"), "{patient:?}");
     day.ends().await;
 }
