@@ -129,9 +129,11 @@ pub fn why_words(m: &ArgMatches) -> String {
     words.map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// The family of `konnektor backup` or `konnektor sichern`, if this gateway has it.
+/// The family of `konnektor backup` or `konnektor sichern`, if this gateway has it; of `hop backup` too, which is no command.
 fn family(words: &str) -> Option<Family> {
-    let last = words.strip_prefix("konnektor ")?;
+    let Some(last) = words.strip_prefix("konnektor ") else {
+        return Family::BUILT.into_iter().find(|family| family.as_str() == words);
+    };
     let row = TABLE.iter().find(|row| match row.words {
         ["konnektor", word] => *word == last || row.aliases.contains(&last),
         _ => false,
@@ -147,7 +149,6 @@ pub fn not_yet(words: &str) -> Option<String> {
     let mut words = words.split_ascii_whitespace();
     match (words.next()?, words.next()?) {
         ("konnektor", word) if NOT_YET.contains(&word) => Some(format!("konnektor {word}")),
-        ("hop", word @ ("portal" | "backup")) => Some(format!("hop {word}")),
         _ => None,
     }
 }
