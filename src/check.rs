@@ -1,5 +1,7 @@
 //! `pforte check`: reads everything, dials nothing; prints who may do what where, or every error with its place.
 
+mod host;
+
 use std::path::Path;
 
 use serde_json::json;
@@ -9,6 +11,7 @@ use crate::house::{self, Loaded};
 use crate::init::{HOST_CA, USER_CA};
 use crate::names::{Fingerprint, Username};
 use crate::vault::{self, VaultError};
+use host::Way;
 
 /// Prints to standard output, errors to standard error; gives the exit code: 0, or 78.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the answer of a command")]
@@ -87,6 +90,9 @@ fn text_of(loaded: &Loaded, user: Option<&Username>) -> String {
             let confirm = if terms.confirm { ", confirmed each time" } else { "" };
             let line = format!("  may  {} at {site} ({}{consent}{confirm})\n", family.as_str(), terms.rule);
             text.push_str(&line);
+            if let Some(way) = Way::of(&loaded.config, family, &site).text() {
+                text.extend(["       ", &way, "\n"]);
+            }
         }
     }
     if text.is_empty() {
@@ -101,6 +107,7 @@ fn json_of(loaded: &Loaded, user: Option<&Username>) -> serde_json::Value {
             json!({
                 "command": family.as_str(), "site": site.as_str(), "rule": &*terms.rule,
                 "needs_consent": terms.needs_consent, "confirm": terms.confirm,
+                "host": Way::of(&loaded.config, family, &site).json(),
             })
         });
         let keys: Vec<&str> = keys_of(loaded, user).iter().map(|(key, _)| key.as_str()).collect();

@@ -1,5 +1,9 @@
-//! `pforte demo`: all of it on loopback, with a simulated Konnektor and phone, and one backup through the system's ssh.
+//! `pforte demo`: all of it on loopback, with a simulated Konnektor and phone, two machines behind the gateway, and one backup and one
+//! command through the system's ssh.
 //! Absent on purpose: any shortcut. The gateway runs as `serve` runs it, on files as `init` writes them.
+
+mod machine;
+mod words;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,11 +20,25 @@ use crate::clock::Clock;
 use crate::factor::phone::{Mode, Phone, PhoneConfig};
 use crate::house::{self, House};
 use crate::init::{Start, make_key, write_new};
+use crate::kit::{self, Choices, Facts};
 use crate::konnektor::archive::Archive;
 use crate::konnektor::simulator::{self, PATIENTS, Simulator};
 use crate::names::ServiceName;
 use crate::random::Random;
 use crate::secret::Secret;
+use machine::{Absent, Machine, Trusted};
+use words::{Heading, Lang, to_try};
+
+/// Who goes through it.
+const JANE: &str = "firm-jane.doe";
+/// The customer's domain in the shipped policy.
+const DOMAIN: &str = "praxis-mueller.example";
+/// The hosts behind the gateway, and how the gateway logs in there: both ways that need no password.
+const HOSTS: [(&str, &str); 2] = [("portal", "certificate"), ("backup", "key")];
+/// Lets her go on to them.
+const RULE: &str = "\n[[rule]]\nwho = [\"firm-jane.doe\"]\nmay = [\"hop portal\", \"hop backup\"]\non = [\"praxis-mueller\"]\n";
+/// What is asked of the backup machine.
+const AT_BACKUP: &str = "echo \"done at $(uname -n) as $(id -un), uid $(id -u)\"";
 
 /// How the demo behaves.
 #[derive(Args)]
@@ -49,78 +67,12 @@ enum Answer {
     Silent,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Lang {
-    De,
-    En,
-}
-
-/// What the demo says between what it shows.
-#[derive(Clone, Copy)]
-enum Heading {
-    Asks,
-    NothingRan,
-    Kept,
-    Compared { services: usize },
-    Journal,
-}
-
-impl Heading {
-    fn text(self, lang: Lang) -> String {
-        match (self, lang) {
-            (Heading::Asks, Lang::En) => {
-                "A technician asks for a backup; the phone rings; the box is read.".into()
-            }
-            (Heading::Asks, Lang::De) => {
-                "Ein Techniker will sichern; das Telefon fragt; das Gerät wird gelesen.".into()
-            }
-            (Heading::NothingRan, Lang::En) => "Nothing ran, and the journal says why:".into(),
-            (Heading::NothingRan, Lang::De) => "Nichts lief, und das Protokoll sagt, warum:".into(),
-            (Heading::Kept, Lang::En) => "What is kept:".into(),
-            (Heading::Kept, Lang::De) => "Was aufbewahrt wird:".into(),
-            (Heading::Compared { services }, Lang::En) => format!(
-                "Decrypted again and compared: all {services} services are as the box holds them, patients left out."
-            ),
-            (Heading::Compared { services }, Lang::De) => format!(
-                "Wieder entschlüsselt und verglichen: alle {services} Dienste sind wie im Gerät, Patienten weggelassen."
-            ),
-            (Heading::Journal, Lang::En) => "The journal:".into(),
-            (Heading::Journal, Lang::De) => "Das Protokoll:".into(),
-        }
-    }
-}
-
-/// The lines to try.
-fn to_try(dir: &Path, konnektor: SocketAddr, lang: Lang) -> String {
-    let dir = dir.display();
-    let (first, answers, last) = match lang {
-        Lang::En => (
-            "It stays until Ctrl-C. Try:",
-            "what the phone answers from now on: approve, deny, silent",
-            format!("The Konnektor listens on {konnektor}; what it holds stands in {dir}/konnektor/"),
-        ),
-        Lang::De => (
-            "Sie läuft bis Strg-C. Zum Probieren:",
-            "was das Telefon von nun an antwortet: approve, deny, silent",
-            format!("Der Konnektor lauscht auf {konnektor}; was er enthält, steht in {dir}/konnektor/"),
-        ),
-    };
-    format!(
-        "{first}\n\
-         ssh -F {dir}/ssh_config gateway\n\
-         ssh -F {dir}/ssh_config gateway konnektor backup\n\
-         ssh -F {dir}/ssh_config gateway help\n\
-         echo deny > {dir}/phone          # {answers}\n\
-         pforte journal tail --config {dir}\n\
-         {last}"
-    )
-}
-
 /// Everything that runs, and where its files are.
 struct Stage {
     dir: PathBuf,
     house: House,
     box_: Simulator,
+    machines: Result<Vec<Machine>, Absent>,
     _phone: Phone,
 }
 
@@ -193,31 +145,48 @@ impl Stage {
         start.site = changed(&start.site, "192.168.2.100:9443", &box_.address().to_string())?;
         let sds = format!("sds = \"{}\"\ncertificate = \"{}\"\n", box_.address(), box_.certificate_pin());
         start.site = changed(&start.site, "user = \"koco-root\"\n", &format!("{sds}user = \"koco-root\"\n"))?;
+        start.rules.push_str(RULE);
         start.write(dir)?;
-        let key = make_key(&dir.join("id_ed25519"), "firm-jane.doe")?;
+        let machines = machines(dir).await?;
+        let site = dir.join("policy/sites/praxis-mueller.toml");
+        let hosts: String = machines.iter().flatten().map(Machine::table).collect::<Result<_>>()?;
+        std::fs::write(&site, start.site + &hosts)?;
+        let key = make_key(&dir.join("id_ed25519"), JANE)?;
         write_new(
-            &dir.join("keys/firm-jane.doe.pub"),
+            &dir.join(format!("keys/{JANE}.pub")),
             format!("{}\n", key.public_key().to_openssh()?).as_bytes(),
             0o644,
         )?;
 
         let loaded = house::load(dir)?;
-        let house = House::open(dir, loaded, clock, random).await?;
+        let house = House::open(dir, loaded, clock.clone(), random).await?;
         let port = house.addresses().first().context("no listener")?.port();
+        // From now on any other command finds the gateway where it listens.
+        let found = changed(
+            &start.gateway,
+            &format!("listen = [\"{ssh}\"]"),
+            &format!("listen = [\"127.0.0.1:{port}\"]"),
+        )?;
+        std::fs::write(dir.join("policy/gateway.toml"), found)?;
         let host_key = std::fs::read_to_string(dir.join("state/host_ed25519.pub"))?;
-        write_new(&dir.join("known_hosts"), format!("gateway {host_key}").as_bytes(), 0o644)?;
-        write_new(&dir.join("ssh_config"), ssh_config(dir, port).as_bytes(), 0o644)?;
+        let known = format!("gateway,portal.{DOMAIN},{DOMAIN},backup.{DOMAIN} {host_key}");
+        write_new(&dir.join("known_hosts"), known.as_bytes(), 0o644)?;
+        write_new(&dir.join("ssh_config"), ssh_config(dir, port, machines.is_ok()).as_bytes(), 0o644)?;
+        write_kit(dir, &clock).await?;
         let ready =
             serde_json::json!({ "ssh": port, "konnektor": box_.address().port(), "pid": std::process::id() });
         write_new(&dir.join("ready"), format!("{ready}\n").as_bytes(), 0o644)?;
-        Ok(Self { dir: dir.to_owned(), house, box_, _phone: phone })
+        Ok(Self { dir: dir.to_owned(), house, box_, machines, _phone: phone })
     }
 
     /// One backup through the system's ssh, read back, decrypted and compared; then the journal.
     async fn show(&self, options: &Options) -> Result<()> {
         let lang = options.lang;
+        if let Err(why) = &self.machines {
+            heading(&Heading::NoMachines(why.clone()).text(lang));
+        }
         heading(&Heading::Asks.text(lang));
-        let backup = self.ssh(&["konnektor", "backup"]).await?;
+        let backup = self.ssh_to("gateway", &["konnektor", "backup"]).await?;
         if !matches!(options.phone, Answer::Approve) {
             ensure!(backup.code != Some(0), "the phone did not approve, and the backup ran all the same");
             heading(&Heading::NothingRan.text(lang));
@@ -226,11 +195,17 @@ impl Stage {
         ensure!(backup.code == Some(0), "ssh gateway konnektor backup ended with {:?}", backup.code);
         let name = backup.stdout.split_whitespace().nth(1).context("no name in the answer")?.to_owned();
         heading(&Heading::Kept.text(lang));
-        self.ssh(&["konnektor", "backups"]).await?;
-        let shown = self.ssh_quietly(&["konnektor", "show", "-f", &name]).await?;
+        self.ssh_to("gateway", &["konnektor", "backups"]).await?;
+        let shown = self.ssh_quietly("gateway", &["konnektor", "show", "-f", &name]).await?;
         ensure!(shown.code == Some(0), "ssh gateway konnektor show ended with {:?}", shown.code);
         let services = self.compare(&shown.stdout)?;
         heading(&Heading::Compared { services }.text(lang));
+        if self.machines.is_ok() {
+            heading(&Heading::GoesOn.text(lang));
+            let gone_on = self.ssh_to(&format!("backup.{DOMAIN}"), &[AT_BACKUP]).await?;
+            let done = gone_on.code == Some(0) && gone_on.stdout.starts_with("done at ");
+            ensure!(done, "ssh backup.{DOMAIN} ended with {:?}", gone_on.code);
+        }
         heading(&Heading::Journal.text(lang));
         self.journal()
     }
@@ -263,14 +238,19 @@ impl Stage {
     }
 
     async fn stay(self, lang: Lang) -> Result<()> {
-        heading(&to_try(&self.dir, self.box_.address(), lang));
+        let host = format!("backup.{DOMAIN}");
+        let host = self.machines.is_ok().then_some(host.as_str());
+        heading(&to_try(&self.dir, self.box_.address(), host, lang));
         self.house.run(house::told_to_stop()).await;
         Ok(())
     }
 
-    async fn ssh(&self, words: &[&str]) -> Result<Ran> {
-        heading(&format!("$ ssh gateway {}", words.join(" ")));
-        let ran = self.ssh_quietly(words).await?;
+    async fn ssh_to(&self, host: &str, words: &[&str]) -> Result<Ran> {
+        let quoted = words
+            .iter()
+            .map(|word| if word.contains(' ') { format!("'{word}'") } else { (*word).to_owned() });
+        heading(&format!("$ ssh {host} {}", quoted.collect::<Vec<_>>().join(" ")));
+        let ran = self.ssh_quietly(host, words).await?;
         out(&ran.stderr);
         out(&ran.stdout);
         Ok(ran)
@@ -280,9 +260,9 @@ impl Stage {
         clippy::disallowed_methods,
         reason = "the demo shows the gateway through the system's own ssh client"
     )]
-    async fn ssh_quietly(&self, words: &[&str]) -> Result<Ran> {
+    async fn ssh_quietly(&self, host: &str, words: &[&str]) -> Result<Ran> {
         let mut ssh = tokio::process::Command::new("ssh");
-        ssh.arg("-F").arg(self.dir.join("ssh_config")).arg("gateway").args(words);
+        ssh.arg("-F").arg(self.dir.join("ssh_config")).arg(host).args(words);
         ssh.stdin(Stdio::null()).kill_on_drop(true);
         let done = ssh.output().await.context("run the system's ssh: is openssh-client installed?")?;
         Ok(Ran {
@@ -313,12 +293,70 @@ fn contains(held: &Value, back: &Value) -> bool {
     }
 }
 
-fn ssh_config(dir: &Path, port: u16) -> String {
+/// Starts them; the first that does not run here decides for both.
+async fn machines(dir: &Path) -> Result<Result<Vec<Machine>, Absent>> {
+    let line = |file: &str| -> Result<String> {
+        Ok(std::fs::read_to_string(dir.join("state").join(file))?.trim().to_owned())
+    };
+    let (key, authority) = (line("target_ed25519.pub")?, line("user_ca.pub")?);
+    let trusted = Trusted { key: &key, authority: &authority, principal: JANE };
+    std::fs::create_dir_all(dir.join("hosts"))?;
+    let mut running = Vec::new();
+    for (name, proof) in HOSTS {
+        match Machine::start(&dir.join("hosts").join(name), name, proof, &trusted).await? {
+            Ok(machine) => running.push(machine),
+            Err(why) => return Ok(Err(why)),
+        }
+    }
+    Ok(Ok(running))
+}
+
+/// The kit as a technician gets it, and PuTTY's part of it where PuTTY on Linux reads it.
+async fn write_kit(dir: &Path, clock: &Clock) -> Result<()> {
+    let text = dir.to_str().context("the demo's folder: expected a path of UTF-8")?;
+    let ppk = dir.join("id_ed25519.ppk");
+    let mut choices = Choices {
+        dir: format!("{text}/kit"),
+        identity: format!("{text}/id_ed25519"),
+        control_dir: text.to_owned(),
+        ppk: puttygen(&dir.join("id_ed25519"), &ppk).await.then(|| ppk.display().to_string()),
+        email: None,
+    };
+    if choices.check().is_err() {
+        // Too long for a socket.
+        choices.control_dir = "~/.ssh".into();
+    }
+    let facts = Facts::read(dir, &JANE.parse()?)?;
+    kit::write(&dir.join("kit"), &facts, &choices, clock)?;
+    for (name, bytes) in kit::files(&facts, &choices)? {
+        let file = dir.join(if name == "putty-pforte.reg" { "putty/putty-pforte.reg" } else { &name });
+        if name == "putty-pforte.reg" || name.starts_with("putty/") {
+            std::fs::create_dir_all(file.parent().context("putty/")?)?;
+            write_new(&file, &bytes, 0o644)?;
+        }
+    }
+    Ok(())
+}
+
+/// PuTTY's form of the key, where PuTTY is installed.
+#[expect(clippy::disallowed_methods, reason = "PuTTY's own program knows its form of keys")]
+async fn puttygen(key: &Path, ppk: &Path) -> bool {
+    let mut puttygen = tokio::process::Command::new("puttygen");
+    // Its random seed goes there.
+    puttygen.env("PUTTYDIR", key.with_file_name("putty"));
+    puttygen.arg(key).args(["-O", "private", "-o"]).arg(ppk).stdin(Stdio::null()).stdout(Stdio::null());
+    puttygen.stderr(Stdio::null()).kill_on_drop(true).status().await.is_ok_and(|status| status.success())
+}
+
+fn ssh_config(dir: &Path, port: u16, hops: bool) -> String {
     let dir = dir.display();
+    let behind = if hops { format!(" portal.{DOMAIN} {DOMAIN} backup.{DOMAIN}") } else { String::new() };
+    let through = if hops { format!("Host{behind}\n    ProxyJump gateway\n\n") } else { String::new() };
     format!(
-        "Host gateway\n    HostName 127.0.0.1\n    Port {port}\n    User firm-jane.doe\n    IdentityFile \"{dir}/id_ed25519\"\n    \
+        "Host gateway\n    HostName 127.0.0.1\n    Port {port}\n    HostKeyAlias gateway\n\n{through}\
+         Host gateway{behind}\n    User {JANE}\n    IdentityFile \"{dir}/id_ed25519\"\n    \
          IdentitiesOnly yes\n    IdentityAgent none\n    UserKnownHostsFile \"{dir}/known_hosts\"\n    GlobalKnownHostsFile /dev/null\n    \
-         HostKeyAlias gateway\n    StrictHostKeyChecking yes\n    ServerAliveInterval 240\n"
+         StrictHostKeyChecking yes\n    SendEnv LANG LC_* EMAIL\n    ServerAliveInterval 240\n"
     )
 }
 
@@ -358,33 +396,5 @@ impl Drop for Temporary {
         if let Err(e) = std::fs::remove_dir_all(&self.0) {
             tracing::warn!("{}: {e}", self.0.display());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_heading_is_german_where_german_is_asked_for() {
-        let all = [
-            Heading::Asks,
-            Heading::NothingRan,
-            Heading::Kept,
-            Heading::Compared { services: 19 },
-            Heading::Journal,
-        ];
-        for heading in all {
-            assert_ne!(heading.text(Lang::De), heading.text(Lang::En));
-        }
-        assert!(Heading::Compared { services: 19 }.text(Lang::De).contains("alle 19 Dienste"));
-        let (dir, box_) = (Path::new("/d"), SocketAddr::from(([127, 0, 0, 1], 9443)));
-        let (de, en) = (to_try(dir, box_, Lang::De), to_try(dir, box_, Lang::En));
-        assert!(
-            de.starts_with("Sie läuft bis Strg-C.")
-                && de.contains("Der Konnektor lauscht auf 127.0.0.1:9443")
-        );
-        let commands = |text: &str| text.lines().filter(|line| line.starts_with("ssh ")).count();
-        assert_eq!((commands(&de), commands(&en), de.lines().count()), (3, 3, en.lines().count()));
     }
 }

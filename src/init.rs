@@ -25,6 +25,8 @@ pub const SITE: &str = include_str!("../policy/sites/praxis-mueller.toml");
 pub const HOST_CA: &str = "pforte host authority";
 /// The comment of the key behind user certificates.
 pub const USER_CA: &str = "pforte user authority";
+/// The comment of the key with which the gateway logs in at hosts.
+pub const TARGET_KEY: &str = "pforte at its targets";
 
 /// What a configuration begins with.
 pub struct Start {
@@ -83,6 +85,7 @@ impl Start {
         make_key(&dir.join("state/host_ed25519"), "pforte host key")?;
         make_key(&dir.join("state/host_ca"), HOST_CA)?;
         make_key(&dir.join("state/user_ca"), USER_CA)?;
+        make_key(&dir.join("state/target_ed25519"), TARGET_KEY)?;
         make_key(&dir.join("state/journal_ed25519"), "pforte-journal")?;
         vault::generate_identity(&dir.join("state/vault.agekey")).context("state/vault.agekey")?;
         Ok(())

@@ -84,6 +84,8 @@
 //! | secrets have types that cannot be printed | `tests/compile_fail/a_secret_*.rs`, `tests/konnektor_faults.rs` |
 //! | a host certificate names its hosts alone and is renewed in time; a user certificate lasts five minutes | `tests/authority.rs`, `tests/door_certificates.rs` |
 //! | a kit trusts what the gateway wrote down and asks about nothing else | `tests/kit_clients.rs`, `tests/kit_putty.rs`, `tests/door_kit.rs` |
+//! | the kit alone carries a day of OpenSSH, PuTTY and Ansible, by one confirmation a connection | `tests/kit_day.rs` |
+//! | the demo's machines run without root and end with it, whatever ends it | `tests/demo.rs` |
 //! | a removed or expired key ends what it opened within a second | `tests/door_keys.rs`, `tests/past_holes.rs` (R57) |
 //! | a panic ends one session | `tests/past_holes*.rs` (R12, R32) |
 //! | every queue is bounded | `clippy.toml` bans unbounded ones; `tests/past_holes_load.rs` |

@@ -22,7 +22,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// A gateway, a Konnektor and a phone on loopback; one backup through the system's ssh.
+    /// A gateway, a Konnektor, a phone and two machines on loopback; a backup and a hop through the system's ssh.
     Demo(demo::Options),
     /// Run the gateway.
     Serve(Place),

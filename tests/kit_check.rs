@@ -165,6 +165,7 @@ async fn exit_codes_tell_a_wrong_configuration_from_a_wrong_command_and_a_wrong_
         broken.code == 78 && broken.stderr.contains("policy/rules.toml:5:1: unknown field"),
         "{broken:?}"
     );
+    assert_eq!(broken.stderr.matches("unknown field").count(), 1, "said once: {broken:?}");
 }
 
 #[tokio::test]

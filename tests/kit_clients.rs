@@ -1,7 +1,7 @@
 //! The kit in the hands of real clients: ssh, bssh, scp, sftp, plink, through a gateway to a backup machine.
 //!
-//! Both are plain sshds here, set up as the gateway shows itself: its own host key everywhere, and its authority's
-//! certificates. [`Gateway`] is all that a test asks of them, so that the real gateway can stand there too.
+//! Both are plain sshds here, set up as the gateway shows itself or as it does not: with its host key, its authority's certificate, or
+//! one of them alone. The same programs at the real gateway: `kit_day.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

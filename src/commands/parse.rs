@@ -329,9 +329,17 @@ mod tests {
             said("why praxis-mueller konnektor status", Language::English),
             "this gateway does not have \"konnektor status\" yet. What there is: help"
         );
-        let why = parse(b"why praxis-mueller hop portal").unwrap().verb;
-        assert_eq!(why.family(), Family::Oneself);
-        assert!(matches!(why, Verb::Why { command: Some(Family::HopPortal), .. }), "{why:?}");
+    }
+
+    #[test]
+    fn why_answers_for_hops_and_forwards_which_are_no_commands() {
+        for family in ["hop portal", "hop backup", "forward portal", "forward backup"] {
+            let asked = parse(format!("why praxis-mueller {family}").as_bytes()).unwrap();
+            let Verb::Why { command: Some(command), .. } = asked.verb else { panic!("{family}") };
+            assert_eq!(command.as_str(), family, "a rule can name it");
+        }
+        let said = parse(b"hop backup").unwrap_err().sentence(Language::English);
+        assert!(!said.contains("does not have"), "{said}");
     }
 
     #[test]

@@ -144,13 +144,11 @@ pub fn why_words(m: &ArgMatches) -> String {
     words.map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// The family of `konnektor backup` or `konnektor sichern`, if this gateway has it.
+/// The family of `konnektor backup` or `konnektor sichern`, if this gateway has it; of `hop backup` too, which is no command.
 fn family(words: &str) -> Option<Family> {
-    let channels = [Family::HopPortal, Family::HopBackup, Family::ForwardPortal, Family::ForwardBackup];
-    if let Some(family) = channels.into_iter().find(|family| family.as_str() == words) {
-        return Some(family);
-    }
-    let last = words.strip_prefix("konnektor ")?;
+    let Some(last) = words.strip_prefix("konnektor ") else {
+        return Family::BUILT.into_iter().find(|family| family.as_str() == words);
+    };
     let row = TABLE.iter().find(|row| match row.words {
         ["konnektor", word] => *word == last || row.aliases.contains(&last),
         _ => false,

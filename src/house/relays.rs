@@ -51,7 +51,7 @@ impl relay::Certifies for Certifier {
 /// The key with which the gateway logs in at hosts; made at the first start of a gateway that has none.
 fn own_key(path: &Path) -> anyhow::Result<PrivateKey> {
     if !path.exists() {
-        crate::init::make_key(path, "pforte at its targets")?;
+        crate::init::make_key(path, crate::init::TARGET_KEY)?;
         tracing::info!("made {}: its .pub goes into the authorized_keys of hosts", path.display());
     }
     private_key(path, "the key for targets")

@@ -17,7 +17,7 @@ use crate::names::{HostPort, SiteName, Username};
 #[derive(Debug, thiserror::Error)]
 pub enum NoFacts {
     /// What stands in the files, each with its place.
-    #[error("{0}")]
+    #[error(transparent)]
     Configuration(#[from] Problems),
     /// A key of the gateway's own, or a name.
     #[error("{0:#}")]
