@@ -67,6 +67,25 @@ async fn only_the_same_person_with_the_same_key_gets_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_logs_in_as_somebody_else_is_told_as_whom_to() {
+    let stage = Stage::set("").await;
+    let mut ssh = stage.command("ssh");
+    ssh.args(["-l", "support", HOST, "true"]);
+    let refused = ran(ssh).await;
+    assert_eq!(refused.code, 255, "{refused:?}");
+    // The gateway itself is asked as support too, where the configuration names no user for it.
+    let mut ssh = stage.command("ssh");
+    ssh.args(["-o", "ProxyJump=none", "-o"]);
+    ssh.arg(format!("ProxyCommand=ssh -F {} -W %h:22 gateway", stage.config.display()));
+    ssh.args(["-l", "support", HOST, "true"]);
+    let refused = ran(ssh).await;
+    assert_eq!(refused.code, 255, "{refused:?}");
+    assert!(refused.stderr.contains("log in as firm-jane.doe"), "{refused:?}");
+    assert!(causes(&stage).contains(&"inner-login-as-another-user".to_owned()));
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_was_taken_away_opens_no_inner_session_and_ends_what_it_opened() {
     let stage = held("").await;
     let began = Instant::now();

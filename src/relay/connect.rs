@@ -60,7 +60,7 @@ impl Connect {
             variables: Vec::new(),
             refused: Vec::new(),
             deed: Deed::Shell,
-            as_asked: Vec::new(),
+            as_asked: b"shell".to_vec(),
             subsystem: None,
         };
         let client = Client::Prompt(screen);
@@ -87,7 +87,7 @@ impl Connect {
 }
 
 async fn shell(session: &Session, wish: &Wish, mut inbox: Inbox, client: &Client) -> u32 {
-    match inbox.beside(session.open(Deed::Shell, b"")).await {
+    match inbox.beside(session.open(Deed::Shell, &wish.as_asked)).await {
         Ok(Ok(started)) => channel::run(session, wish, inbox, client, started).await,
         Ok(Err(refused)) => {
             client.say(&crate::sentences::refused(&refused, session.relays.language)).await;

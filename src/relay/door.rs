@@ -219,9 +219,9 @@ impl Door {
     /// DISCONNECT with a reason; nothing more is asked.
     fn over(&mut self, sentence: String) -> Auth {
         self.login = Login::Over;
+        self.session.ends("not-let-in");
         let session = self.session.clone();
         tokio::spawn(async move {
-            session.ends("not-confirmed");
             session.goodbye(Disconnect::NoMoreAuthMethodsAvailable, &sentence).await;
         });
         show(String::new(), None)
@@ -246,7 +246,19 @@ impl Door {
 impl server::Handler for Door {
     type Error = Broken;
 
-    async fn auth_none(&mut self, _user: &str) -> Result<Auth, Broken> {
+    async fn auth_none(&mut self, user: &str) -> Result<Auth, Broken> {
+        if user != self.session.who.user().as_str() {
+            // Every client begins with this request: said at once, for a plain "permission denied" helps nobody.
+            self.refuse("inner-login-as-another-user", user).await;
+            let who = self.session.who.user();
+            let sentence = match self.session.relays.language {
+                Language::English => format!("Here you are who you are at the gateway: log in as {who}"),
+                Language::German => {
+                    format!("Hier sind Sie, wer Sie am Gateway sind: melden Sie sich als {who} an")
+                }
+            };
+            self.over(sentence);
+        }
         Ok(no())
     }
 

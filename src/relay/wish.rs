@@ -64,7 +64,7 @@ pub async fn wish(inbox: &mut Inbox) -> Option<Wish> {
         variables: Vec::new(),
         refused: Vec::new(),
         deed: Deed::Shell,
-        as_asked: Vec::new(),
+        as_asked: b"shell".to_vec(),
         subsystem: None,
     };
     loop {
