@@ -153,3 +153,27 @@ impl Inbox {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_weighs_what_it_holds() {
+        let long = || "x".repeat(200_000);
+        let heavy = [
+            ChannelMsg::SetEnv { want_reply: false, variable_name: "A".into(), variable_value: long() },
+            ChannelMsg::SetEnv { want_reply: false, variable_name: long(), variable_value: "a".into() },
+            ChannelMsg::Exec { want_reply: true, command: vec![0; 200_000] },
+            ChannelMsg::RequestSubsystem { want_reply: true, name: long() },
+            ChannelMsg::Signal { signal: russh::Sig::Custom(long()) },
+        ];
+        for message in heavy {
+            assert!(
+                Piece::of(message.clone()).is_some_and(|piece| piece.weight() >= 200_000),
+                "{:.80?}",
+                message
+            );
+        }
+    }
+}
