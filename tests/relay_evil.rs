@@ -113,11 +113,19 @@ async fn r23_r38_r67_what_a_host_says_unasked_changes_nothing() {
     let (met, _) = meets(|mut host| async move {
         let Some(theirs) = host.runs().await else { return };
         let mut refused = 0;
-        for kind in ["session", "x11", "forwarded-tcpip", "auth-agent@openssh.com", "direct-tcpip", "no-such"]
-        {
-            let open = raw::open(77, kind).number(1 << 20).number(32 << 10);
-            let open = open.text("127.0.0.1").number(22).text("127.0.0.1").number(1);
-            host.tx.send(open.0).await;
+        let ways = |p: Payload| p.text("127.0.0.1").number(22).text("127.0.0.1").number(1);
+        let plain = |p: Payload| p;
+        let x11 = |p: Payload| p.text("127.0.0.1").number(6000);
+        let kinds: [(&str, fn(Payload) -> Payload); 6] = [
+            ("session", plain),
+            ("x11", x11),
+            ("forwarded-tcpip", ways),
+            ("auth-agent@openssh.com", plain),
+            ("direct-tcpip", ways),
+            ("no-such", plain),
+        ];
+        for (kind, more) in kinds {
+            host.tx.send(more(raw::open(77, kind).number(1 << 20).number(32 << 10)).0).await;
             let Some(answer) = host.any(&[msg::OPEN_CONFIRMATION, msg::OPEN_FAILURE]).await else { return };
             refused += u32::from(answer[0] == msg::OPEN_FAILURE);
         }
@@ -188,17 +196,30 @@ async fn what_a_host_says_before_it_accepts_a_command_is_not_lost() {
     assert_eq!((met.code, met.stdout.as_str()), (0, "early, late"), "{met:?}");
 }
 
+/// russh asks about the first key exchange of a connection alone. Who rekeys is who has the connection's keys: the same host.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_changes_its_key_within_a_connection_is_cut() {
-    let (met, _) = meets(|mut host| async move {
-        let Some(theirs) = host.runs().await else { return };
-        host.key = host_key(2);
-        host.kex().await;
-        host.tx.send(raw::data(theirs, b"another host")).await;
-        host.exits(theirs, 0).await;
+async fn a_key_that_a_host_shows_at_a_rekey_is_not_the_one_that_is_kept() {
+    let stage = Stage::set("").await;
+    let count = std::sync::atomic::AtomicU8::new(0);
+    let evil = Evil::start(move |mut host| {
+        let before = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        async move {
+            host.key = host_key(1 + before);
+            let Some(theirs) = host.runs().await else { return };
+            host.key = host_key(2);
+            host.kex().await;
+            host.tx.send(raw::data(theirs, b"rekeyed")).await;
+            host.exits(theirs, 0).await;
+        }
     })
     .await;
-    assert_eq!((met.code, met.stdout.as_str()), (69, ""), "{met:?}");
+    stage.points_to(evil.port).await;
+    let first = stage.ssh(&["true"]).await;
+    assert_eq!((first.code, first.stdout.as_str()), (0, "rekeyed"), "{first:?}");
+    let second = stage.ssh(&["true"]).await;
+    assert_eq!((second.code, second.stdout.as_str()), (69, ""), "{second:?}");
+    assert!(second.stderr.contains("shows another host key"), "{second:?}");
+    stage.close().await;
 }
 
 /// `-S` over a master to the gateway, so that only one channel ends when its client does.
@@ -238,7 +259,7 @@ async fn r93_a_client_killed_while_its_host_takes_nothing_leaves_nothing() {
     stage.door.wait_for("started", 2).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     client.kill().await.unwrap();
-    assert!(evil.is_left_within(5).await, "the host's connection stays");
+    assert!(evil.is_left_within(5).await, "the host's connection stays: {:#?}", stage.door.journal());
     stage.door.wait_for("finished", 1).await;
     stage.close().await;
 }

@@ -66,7 +66,11 @@ impl AsyncWrite for Tunnel {
         if self.inbox.is_overfull() {
             return Poll::Ready(Err(io::Error::other(Overfull)));
         }
-        self.out.as_mut().poll_write(cx, buf)
+        match self.out.as_mut().poll_write(cx, buf) {
+            // No window will come any more.
+            Poll::Pending if self.inbox.is_closed() => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            written @ (Poll::Ready(_) | Poll::Pending) => written,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
