@@ -14,7 +14,7 @@ use super::scribe::{CannotWrite, Scribe};
 use super::target::{Failed, TargetLine};
 use crate::asks::{Act, Deed};
 use crate::commands::exit;
-use crate::flow::{Backlog, Inbox, Overfull, Piece};
+use crate::flow::{Backlog, GivenUp, Inbox, Overfull, Piece};
 use crate::journal::started::{Outcome, Started};
 
 /// RFC 4254 §5.2: `SSH_EXTENDED_DATA_STDERR`.
@@ -55,6 +55,14 @@ pub struct Wish {
     pub as_asked: Vec<u8>,
     /// A subsystem's name.
     pub subsystem: Option<String>,
+}
+
+impl Wish {
+    fn refuses(&mut self, what: &'static str) {
+        if !self.refused.contains(&what) {
+            self.refused.push(what);
+        }
+    }
 }
 
 /// The technician's side of the channel.
@@ -175,8 +183,8 @@ async fn wish(inbox: &mut Inbox) -> Option<Wish> {
             {
                 wish.variables.push((name, value));
             }
-            Piece::Other(ChannelMsg::AgentForward { .. }) => wish.refused.push("agent"),
-            Piece::Other(ChannelMsg::RequestX11 { .. }) => wish.refused.push("X11"),
+            Piece::Other(ChannelMsg::AgentForward { .. }) => wish.refuses("agent"),
+            Piece::Other(ChannelMsg::RequestX11 { .. }) => wish.refuses("X11"),
             Piece::Other(ChannelMsg::RequestShell { .. }) => return Some(wish),
             Piece::Other(ChannelMsg::Exec { command, .. }) => {
                 return Some(Wish { deed: Deed::Exec, as_asked: command, ..wish });
@@ -205,6 +213,18 @@ impl Ended {
     fn because(exit: u32, cause: impl Into<String>, sentence: Option<String>) -> Self {
         Self { exit: Some(exit), cause: Some(cause.into()), sentence, unwritten: false }
     }
+
+    /// There is nobody to tell it to.
+    fn untold(cause: &str) -> Self {
+        Self { exit: None, cause: Some(cause.into()), sentence: None, unwritten: false }
+    }
+
+    fn given_up(why: GivenUp) -> Self {
+        match why {
+            GivenUp::Overfull(_) => Self::because(exit::FAILED, why.to_string(), None),
+            GivenUp::Left => Self::untold("client-closed"),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -231,6 +251,7 @@ async fn run(session: &Session, wish: &Wish, mut inbox: Inbox, client: &Client, 
     let work = act(session, wish, &mut inbox, client, &scribe, &counted);
     let mut ended = tokio::select! {
         ended = work => ended,
+        cannot = scribe.failed() => unwritten(session, &cannot),
         () = session.stop.cancelled() => Ended::because(exit::FAILED, "session-ended", None),
         () = idled(session.relays.idle, &counted) => {
             let english = "Nothing has come or gone for too long: this session was ended.";
@@ -241,15 +262,15 @@ async fn run(session: &Session, wish: &Wish, mut inbox: Inbox, client: &Client, 
     let (up, down) = (counted.up.load(Ordering::Relaxed), counted.down.load(Ordering::Relaxed));
     session.moved.up.fetch_add(up, Ordering::Relaxed);
     session.moved.down.fetch_add(down, Ordering::Relaxed);
-    let recording = match inbox.beside(scribe.end(session, ended.exit)).await {
-        Ok(Ok(recording)) => recording,
-        Ok(Err(cannot)) => {
+    // Whatever the client sends meanwhile: this is written to its end.
+    let recording = match inbox.letting_go(scribe.end(session, ended.exit)).await {
+        Ok(recording) => recording,
+        Err(cannot) => {
             if !ended.unwritten {
                 ended = unwritten(session, &cannot);
             }
             None
         }
-        Err(Overfull) => None,
     };
     let outcome =
         Outcome { bytes_in: up, bytes_out: down, channel: Some(channel), recording, ..Outcome::default() };
@@ -271,15 +292,14 @@ fn unwritten(session: &Session, cannot: &CannotWrite) -> Ended {
 async fn finish(mut inbox: Inbox, client: &Client, started: Started<Act>, ended: Ended, outcome: Outcome) {
     let outcome = Outcome { exit: ended.exit.unwrap_or(exit::FAILED), cause: ended.cause, ..outcome };
     // The line first: who has read the end of a command may look for it at once.
-    let finished = inbox.beside(started.finish(outcome)).await;
-    if !matches!(finished, Ok(Ok(()))) {
+    if inbox.letting_go(started.finish(outcome)).await.is_err() {
         tracing::error!("the end of a command at a host could not be journalled");
     }
     if let Some(sentence) = ended.sentence {
-        inbox.beside(client.say(&sentence)).await.ok();
+        inbox.letting_go(client.say(&sentence)).await;
     }
     // Nobody writes to the client any more; what it still says is let go.
-    inbox.beside(client.end(ended.exit)).await.ok();
+    inbox.letting_go(client.end(ended.exit)).await;
 }
 
 /// Returns when nothing has been counted for `idle`.
@@ -312,9 +332,9 @@ async fn act(
     counted: &Counted,
 ) -> Ended {
     let german = session.pick("en", "de") == "de";
-    let begun = inbox.beside(begin(session, wish)).await;
+    let begun = inbox.while_open(begin(session, wish)).await;
     let mut there = match begun {
-        Err(overfull) => return Ended::because(exit::FAILED, overfull.to_string(), None),
+        Err(why) => return Ended::given_up(why),
         Ok(Err(failed)) => {
             client.accept().await;
             let sentence = failed.sentence(&session.target.domain(), german);
@@ -323,12 +343,7 @@ async fn act(
         Ok(Ok(None)) => {
             // As the host said it: some clients try another way then.
             client.refuse().await;
-            return Ended {
-                exit: None,
-                cause: Some("target-refused".into()),
-                sentence: None,
-                unwritten: false,
-            };
+            return Ended::untold("target-refused");
         }
         Ok(Ok(Some(there))) => there,
     };
@@ -393,14 +408,7 @@ async fn begin(session: &Session, wish: &Wish) -> Result<Option<There>, Failed> 
 
 /// The host's next reply.
 async fn answered(inbox: &mut Inbox) -> Result<bool, Failed> {
-    loop {
-        match inbox.next().await {
-            Some(Piece::Other(ChannelMsg::Success)) => return Ok(true),
-            Some(Piece::Other(ChannelMsg::Failure)) => return Ok(false),
-            Some(Piece::Other(ChannelMsg::Close)) | None => return Err(Failed::Channel("closed".into())),
-            Some(_) => {}
-        }
-    }
+    inbox.reply().await.ok_or_else(|| Failed::Channel("closed".into()))
 }
 
 /// From the technician to the host. Returns when the technician's side is closed.
@@ -417,30 +425,25 @@ async fn up(
             Some(Piece::Data(data)) => {
                 counted.up.fetch_add(data.len() as u64, Ordering::Relaxed);
                 match inbox.beside(scribe.up(&data)).await {
-                    Ok(Ok(())) => inbox.beside(there.data_bytes(data)).await,
+                    Ok(Ok(())) => inbox.while_open(there.data_bytes(data)).await,
                     Ok(Err(cannot)) => return unwritten(session, &cannot),
-                    Err(overfull) => Err(overfull),
+                    Err(overfull) => Err(overfull.into()),
                 }
             }
             Some(Piece::Other(ChannelMsg::WindowChange { col_width, row_height, pix_width, pix_height })) => {
                 match inbox.beside(scribe.resize(col_width, row_height)).await {
                     Ok(Ok(())) => {
                         let change = there.window_change(col_width, row_height, pix_width, pix_height);
-                        inbox.beside(change).await
+                        inbox.while_open(change).await
                     }
                     Ok(Err(cannot)) => return unwritten(session, &cannot),
-                    Err(overfull) => Err(overfull),
+                    Err(overfull) => Err(overfull.into()),
                 }
             }
-            Some(Piece::Other(ChannelMsg::Signal { signal })) => inbox.beside(there.signal(signal)).await,
-            Some(Piece::Other(ChannelMsg::Eof)) => inbox.beside(there.eof()).await,
+            Some(Piece::Other(ChannelMsg::Signal { signal })) => inbox.while_open(there.signal(signal)).await,
+            Some(Piece::Other(ChannelMsg::Eof)) => inbox.while_open(there.eof()).await,
             Some(Piece::Other(ChannelMsg::Close)) | None => {
-                return Ended {
-                    exit: None,
-                    cause: Some("client-closed".into()),
-                    sentence: None,
-                    unwritten: false,
-                };
+                return Ended::untold("client-closed");
             }
             // A second command on the same channel (RFC 4254 §6.5: one of them can succeed).
             Some(Piece::Other(
@@ -455,9 +458,16 @@ async fn up(
         };
         match passed {
             Ok(Ok(())) => {}
-            // The other direction knows why.
-            Ok(Err(_)) => std::future::pending().await,
-            Err(overfull) => return Ended::because(exit::FAILED, format!("overfull: {overfull}"), None),
+            // The other direction knows why, and may still be telling the client.
+            Ok(Err(_)) => {
+                while let Some(piece) = inbox.next().await {
+                    if matches!(piece, Piece::Other(ChannelMsg::Close)) {
+                        break;
+                    }
+                }
+                return Ended::untold("client-closed");
+            }
+            Err(why) => return Ended::given_up(why),
         }
     }
 }

@@ -11,9 +11,22 @@ const LOOKED_AT: usize = 4096;
 /// An SFTP client's first packet without its version: length 5, `SSH_FXP_INIT`, a version below 256.
 const SFTP_INIT: [u8; 8] = [0, 0, 0, 5, 1, 0, 0, 0];
 
+/// Who reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Of {
+    /// A program: any bytes may be for it.
+    #[default]
+    Program,
+    /// A shell: whatever they look like, it runs them.
+    Shell,
+    /// A terminal: keys, which are not kept, unless it is SFTP.
+    Terminal,
+}
+
 /// Keeps and hashes what the client sends.
 #[derive(Debug, Default)]
 pub(super) struct Stdin {
+    of: Of,
     kept: Vec<u8>,
     binary: bool,
     hasher: Hasher,
@@ -21,9 +34,23 @@ pub(super) struct Stdin {
 }
 
 impl Stdin {
+    /// For a shell.
+    pub(super) fn of_shell() -> Self {
+        Self { of: Of::Shell, ..Self::default() }
+    }
+
+    /// For a terminal.
+    pub(super) fn of_terminal() -> Self {
+        Self { of: Of::Terminal, ..Self::default() }
+    }
+
     /// Takes a piece. If the beginning is that of SFTP: all that came so far, to be read as such instead.
     pub(super) fn client_sent(&mut self, piece: &[u8]) -> Option<Vec<u8>> {
         let before = self.kept.len();
+        if self.of == Of::Terminal && self.bytes >= SFTP_INIT.len() as u64 {
+            self.kept = Vec::new();
+            return None;
+        }
         self.hasher.update(piece);
         self.bytes = self.bytes.saturating_add(piece.len() as u64);
         if self.binary {
@@ -31,12 +58,16 @@ impl Stdin {
         }
         let room = KEPT_MAX.saturating_sub(before).min(piece.len());
         self.kept.extend_from_slice(piece.get(..room).unwrap_or_default());
-        if before < SFTP_INIT.len() && self.kept.starts_with(&SFTP_INIT) {
+        if self.of != Of::Shell && before < SFTP_INIT.len() && self.kept.starts_with(&SFTP_INIT) {
             let mut all = std::mem::take(&mut self.kept);
             all.extend_from_slice(piece.get(room..).unwrap_or_default());
             return Some(all);
         }
-        if before < LOOKED_AT && self.kept.len() >= LOOKED_AT && !self.looks_like_text() {
+        if self.of == Of::Program
+            && before < LOOKED_AT
+            && self.kept.len() >= LOOKED_AT
+            && !self.looks_like_text()
+        {
             self.binary = true;
             self.kept = Vec::new();
         }
@@ -55,10 +86,10 @@ impl Stdin {
     }
 
     pub(super) fn end(self) -> Vec<Event> {
-        if self.bytes == 0 {
+        if self.bytes == 0 || self.of == Of::Terminal {
             return Vec::new();
         }
-        let text = !self.binary && self.looks_like_text();
+        let text = self.of == Of::Shell || (!self.binary && self.looks_like_text());
         vec![Event::Script(Script {
             kept: text.then_some(self.kept),
             bytes: self.bytes,
