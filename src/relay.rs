@@ -37,6 +37,7 @@ use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::{Confirmation, SecondFactor};
 use crate::journal::Journal;
 use crate::journal::started::{Outcome, Started};
+use crate::policy::Denied;
 use crate::recording::Recordings;
 use door::Door;
 use pool::Pool;
@@ -210,7 +211,27 @@ impl Session {
     /// The gate's word on one thing that is to be done in it.
     async fn open(&self, deed: Deed, as_asked: &[u8]) -> Result<Started<Act>, Refused> {
         let act = Act { relay: self.ask.clone(), deed, as_asked: as_asked.into() };
-        self.relays.gate.open(act, &self.who, self.confirmation.get()).await
+        let opened = self.relays.gate.open(act, &self.who, self.confirmation.get()).await;
+        // Nobody is asked any more: so this is the answer, and on record.
+        if let Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) = &opened {
+            let line = crate::journal::Entry {
+                cause: Some("not-confirmed".to_owned()),
+                command: Some(as_asked.to_vec()),
+                ..self.line(crate::journal::Event::Refused)
+            };
+            self.relays.journal.append(line).await.map_err(Refused::CannotJournal)?;
+        }
+        opened
+    }
+
+    /// Returns once the policy would not permit this act any more, though the session may go on.
+    async fn act_withdrawn(&self, act: &Act) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            if self.relays.gate.withdrawn(act, &self.who).await.is_some() {
+                return;
+            }
+        }
     }
 
     /// Returns once the policy would not permit it any more; that is in the journal then.

@@ -145,6 +145,11 @@ impl Opening {
         let ask = Hop::to(target.place(&self.as_asked));
         let started = match self.front.gate.open(ask.clone(), &self.who, None).await {
             Ok(started) => started,
+            // Through a sealed way nobody can be asked: so this is the answer, and on record.
+            Err(refused @ Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) => {
+                let sentence = self.front.refused_hop(&refused);
+                return self.refuse(reply, "not-confirmed", sentence).await;
+            }
             Err(refused) => return reply.reject(self.front.refused_hop(&refused)).await,
         };
         let Some(host) = target.host() else { return };
