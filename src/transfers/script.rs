@@ -128,7 +128,10 @@ mod tests {
     use super::*;
 
     fn script(bytes: &[u8]) -> Script {
-        let mut tap = Tap::for_shell();
+        told_of(Tap::for_exec(b"sh -s"), bytes)
+    }
+
+    fn told_of(mut tap: Tap, bytes: &[u8]) -> Script {
         for piece in bytes.chunks(1000) {
             assert!(tap.client_sent(piece).is_empty());
         }
@@ -180,6 +183,28 @@ mod tests {
             let told = script(&bytes);
             assert_eq!((told.kept, told.bytes, told.sha256), (None, bytes.len() as u64, hash(&bytes)));
         }
+    }
+
+    #[test]
+    fn what_a_shell_runs_is_kept_whatever_it_looks_like() {
+        for bytes in [&b"\0\necho NUL\n"[..], b"\0\0\0\x05\x01\0\0\0\x03\necho SFTP\n", &[0xff; 9000]] {
+            assert_eq!(told_of(Tap::for_shell(), bytes).kept.as_deref(), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn a_terminals_keys_are_no_script_and_sftp_over_it_is_seen() {
+        for command in [&b"sh -s"[..], b"sudo -s"] {
+            let mut tap = Tap::for_exec(command).without_scripts();
+            for key in b"geheim\rgeheim\r" {
+                assert!(tap.client_sent(&[*key]).is_empty());
+            }
+            assert_eq!(tap.held(), 0);
+            assert!(tap.end().is_empty());
+        }
+        let mut tap = Tap::for_exec(b"exec sftp-server; true").without_scripts();
+        assert!(tap.client_sent(&[0, 0, 0, 5, 1, 0, 0, 0, 3]).is_empty());
+        assert!(!tap.client_sent(&[0, 0, 0, 5, 9, 0, 0, 0, 3]).is_empty(), "it is read as SFTP");
     }
 
     #[test]
