@@ -37,7 +37,6 @@ use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::{Confirmation, SecondFactor};
 use crate::journal::Journal;
 use crate::journal::started::{Outcome, Started};
-use crate::policy::Denied;
 use crate::recording::Recordings;
 use door::Door;
 use pool::Pool;
@@ -213,9 +212,11 @@ impl Session {
         let act = Act { relay: self.ask.clone(), deed, as_asked: as_asked.into() };
         let opened = self.relays.gate.open(act, &self.who, self.confirmation.get()).await;
         // Nobody is asked any more: so this is the answer, and on record.
-        if let Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) = &opened {
+        if let Err(Refused::Denied { why, .. }) = &opened
+            && why.wants_a_confirmation()
+        {
             let line = crate::journal::Entry {
-                cause: Some("not-confirmed".to_owned()),
+                cause: Some(why.cause().to_owned()),
                 command: Some(as_asked.to_vec()),
                 ..self.line(crate::journal::Event::Refused)
             };
