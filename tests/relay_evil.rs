@@ -21,6 +21,9 @@ use raw::evil::{Evil, Host, exit_status, host_key};
 use raw::{Payload, msg};
 use serde_json::json;
 
+/// What else an opening says.
+type More = fn(Payload) -> Payload;
+
 /// What `ssh HOST true` gives where the host behaves like this, and the journal's causes.
 async fn meets<F, R>(serve: F) -> (Ran, Vec<String>)
 where
@@ -43,7 +46,7 @@ where
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_speaks_no_ssh_is_told_of_with_69() {
     let garbage = meets(|mut host| async move {
-        host.tx.raw(&[0x5a; 70_000]).await;
+        host.tx.raw(&vec![0x5a; 70_000]).await;
         host.stays_raw().await;
     });
     let endless_banner =
@@ -56,8 +59,8 @@ async fn a_host_that_speaks_no_ssh_is_told_of_with_69() {
         host.versions().await;
         host.stays_raw().await;
     });
-    let (a, b, c, d, e) = tokio::join!(garbage, endless_banner, closes, silent, unkeyed);
-    for (met, causes) in [a, b, c, d, e] {
+    let met = tokio::join!(garbage, endless_banner, closes, silent, unkeyed);
+    for (met, causes) in [met.0, met.1, met.2, met.3, met.4] {
         assert_eq!((met.code, met.stdout.as_str()), (69, ""), "{met:?}");
         assert!(met.stderr.contains("cannot be reached from here"), "{met:?}");
         assert!(causes.iter().any(|c| c.starts_with("target-")), "{causes:?}");
@@ -116,7 +119,7 @@ async fn r23_r38_r67_what_a_host_says_unasked_changes_nothing() {
         let ways = |p: Payload| p.text("127.0.0.1").number(22).text("127.0.0.1").number(1);
         let plain = |p: Payload| p;
         let x11 = |p: Payload| p.text("127.0.0.1").number(6000);
-        let kinds: [(&str, fn(Payload) -> Payload); 6] = [
+        let kinds: [(&str, More); 6] = [
             ("session", plain),
             ("x11", x11),
             ("forwarded-tcpip", ways),
@@ -160,7 +163,7 @@ async fn odd_ends_are_told_as_they_are() {
     });
     let lost = meets(|mut host| async move {
         let Some(theirs) = host.runs().await else { return };
-        let packet = host.tx.packet(&raw::data(theirs, &[7; 20_000]));
+        let packet = host.tx.packet(&raw::data(theirs, &vec![7; 20_000]));
         host.tx.raw(&packet[..9000]).await;
     });
     let signal = meets(|mut host| async move {
@@ -270,7 +273,7 @@ async fn r93_a_client_killed_that_has_read_nothing_leaves_nothing() {
     let evil = Evil::start(|mut host| async move {
         let Some(theirs) = host.runs().await else { return };
         // It keeps no window.
-        while host.tx.send(raw::data(theirs, &[7; 30_000])).await {}
+        while host.tx.send(raw::data(theirs, &vec![7; 30_000])).await {}
     })
     .await;
     stage.points_to(evil.port).await;
@@ -323,7 +326,7 @@ async fn r39_beside_a_host_that_hangs_the_same_session_goes_on() {
             while let Some(theirs) = host.channel(2 << 20).await {
                 host.command().await;
                 host.tx.send(Payload::of(msg::CHANNEL_SUCCESS).number(theirs).0).await;
-                while hangs && host.tx.send(raw::data(theirs, &[7; 30_000])).await {}
+                while hangs && host.tx.send(raw::data(theirs, &vec![7; 30_000])).await {}
                 host.tx.send(raw::data(theirs, b"quick")).await;
                 host.tx.send(exit_status(theirs, 0)).await;
                 host.tx.send(Payload::of(msg::CLOSE).number(theirs).0).await;
@@ -343,5 +346,52 @@ async fn r39_beside_a_host_that_hangs_the_same_session_goes_on() {
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     }
     stuck.kill().await.unwrap();
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r64_commands_arrive_byte_for_byte_and_of_the_environment_the_language_alone() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let stage = Stage::set("").await;
+    let heard: std::sync::Arc<std::sync::Mutex<Vec<Vec<u8>>>> = std::sync::Arc::default();
+    let told = heard.clone();
+    let evil = Evil::start(move |mut host| {
+        let told = told.clone();
+        async move {
+            host.lets_in().await;
+            let Some(theirs) = host.channel(2 << 20).await else { return };
+            while let Some(request) = host.any(&[msg::CHANNEL_REQUEST]).await {
+                told.lock().unwrap().push(request[5..].to_vec());
+                if request[9..].starts_with(b"exec") {
+                    host.tx.send(Payload::of(msg::CHANNEL_SUCCESS).number(theirs).0).await;
+                    return host.exits(theirs, 0).await;
+                }
+            }
+        }
+    })
+    .await;
+    stage.points_to(evil.port).await;
+    let command = b"echo \xff\xfe '\xc3' \x01$(id)";
+    let mut ssh = stage.command("ssh");
+    ssh.args([
+        "-o",
+        "SetEnv=LANG=de_DE.UTF-8 LC_ODD=$(id) LC_ALL=C;id EMAIL=jane@firm.example LD_PRELOAD=/x PATH=/x",
+    ]);
+    ssh.env_clear().env("PATH", std::env::var("PATH").unwrap());
+    ssh.arg(HOST).arg(std::ffi::OsStr::from_bytes(command));
+    let run = ran(ssh).await;
+    assert_eq!(run.code, 0, "{run:?}");
+    let heard = heard.lock().unwrap().clone();
+    let variable =
+        |name: &str, value: &str| Payload(Vec::new()).text("env").flag(false).text(name).text(value).0;
+    let expected = [
+        variable("LANG", "de_DE.UTF-8"),
+        variable("EMAIL", "jane@firm.example"),
+        Payload(Vec::new()).text("exec").flag(true).text(command).0,
+    ];
+    for wanted in &expected {
+        assert!(heard.contains(wanted), "{wanted:?}: {heard:?}");
+    }
+    assert_eq!(heard.len(), expected.len(), "{heard:?}");
     stage.close().await;
 }
