@@ -395,3 +395,37 @@ async fn r64_commands_arrive_byte_for_byte_and_of_the_environment_the_language_a
     assert_eq!(heard.len(), expected.len(), "{heard:?}");
     stage.close().await;
 }
+
+/// Clock ticks that this process has computed: the gateway's, and the host's.
+fn ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let after = stat.rsplit_once(") ").unwrap().1;
+    after.split(' ').skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_stuck_costs_no_computing() {
+    let stage = Stage::set("").await;
+    let evil = Evil::start(|mut host| async move {
+        host.lets_in().await;
+        let Some(theirs) = host.channel(0).await else { return };
+        host.command().await;
+        host.tx.send(Payload::of(msg::CHANNEL_SUCCESS).number(theirs).0).await;
+        host.stays().await;
+    })
+    .await;
+    stage.points_to(evil.port).await;
+    let zero = std::fs::File::open("/dev/zero").unwrap();
+    let mut ssh = stage.command("ssh");
+    let mut client = ssh.args([HOST, "takes nothing"]).stdin(Stdio::from(zero)).spawn().unwrap();
+    stage.door.wait_for("started", 2).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let before = ticks();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let spent = ticks() - before;
+    // Of a hundred a second.
+    assert!(spent < 200, "{spent} ticks in ten seconds");
+    client.kill().await.unwrap();
+    assert!(evil.is_left_within(5).await);
+    stage.close().await;
+}
