@@ -151,7 +151,7 @@ impl Inner {
             moved: Moved::default(),
             numbers,
         });
-        let tunnel = Tunnel::new(inbox, &out);
+        let tunnel = Tunnel::new(inbox, &out, session.ledger.clone());
         tokio::select! {
             () = session.clone().serve(config, tunnel) => {}
             () = late(phases) => session.ends("inner-login-too-slow"),
