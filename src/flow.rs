@@ -38,7 +38,7 @@ use russh::ChannelId;
 use tokio::time::Instant;
 
 pub use feed::Feed;
-pub use inbox::{Inbox, Overfull, Piece};
+pub use inbox::{GivenUp, Inbox, Overfull, Piece};
 pub use tunnel::Tunnel;
 pub use wire::{Line, Role, Wire};
 
@@ -52,6 +52,8 @@ pub const MOST: usize = 32 << 20;
 pub const STALLED: usize = 6 << 20;
 /// How long the far end of a channel with [`STALLED`] may take nothing.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// What is left to work for a channel that its owner has closed.
+const PARTING: Duration = Duration::from_secs(2);
 /// The receive window of a channel. Above 2 MiB nothing is gained on a LAN (measured), and a session may hold this much more.
 pub const WINDOW: u32 = 2 << 20;
 /// What a sender is granted while it is held back: russh grants only when less than half of it is left, so 1 would be for ever.

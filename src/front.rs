@@ -69,7 +69,7 @@ pub struct Front {
     /// What the commands work with.
     pub works: Arc<Works>,
     /// The hosts that can be hopped to.
-    pub hosts: Hosts,
+    pub hosts: Arc<Hosts>,
     /// Recorded sessions at them.
     pub relays: Arc<Relays>,
     /// Who vouches for the hosts that inner sessions seem to be.

@@ -234,6 +234,11 @@ impl Denied {
         }
     }
 
+    /// Would a confirmation by the second factor do? The gate wrote nothing down then: the answer is still to come.
+    pub fn wants_a_confirmation(&self) -> bool {
+        matches!(self, Denied::NeedsConfirmation { .. })
+    }
+
     /// The rule that was nearest.
     pub fn rule(&self) -> Option<&str> {
         match self {

@@ -155,7 +155,10 @@ impl House {
         let factor = Arc::new(ArcSwap::from_pointee(factor));
         let login =
             relays::login(&dir.join(&storage.target_key), nameplate.authorities(), &clock, &state, &journal)?;
+        let idle = gateway.limits.idle;
+        let hosts = Arc::new(Hosts::of(config));
         let relays = Relays {
+            hosts: hosts.clone(),
             gate: gate.clone(),
             journal: journal.clone(),
             keys: keys.clone(),
@@ -165,7 +168,7 @@ impl House {
             recordings,
             live: Arc::default(),
             language,
-            idle: gateway.limits.idle,
+            idle,
         };
         let front = Arc::new(Front {
             keys: keys.clone(),
@@ -173,7 +176,7 @@ impl House {
             factor: factor.clone(),
             gate: gate.clone(),
             works,
-            hosts: Hosts::of(config),
+            hosts,
             relays: Arc::new(relays),
             authorities: nameplate.authorities().clone(),
             journal: journal.clone(),

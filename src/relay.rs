@@ -36,7 +36,7 @@ use crate::clock::Clock;
 use crate::config::Language;
 use crate::flow::{Inbox, Ledger, Tunnel, Windows};
 use crate::gate::{Gate, Refused};
-use crate::hops::Target;
+use crate::hops::{Hosts, Target};
 use crate::identity::Who;
 use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::{Confirmation, SecondFactor};
@@ -70,6 +70,8 @@ pub struct Relays {
     pub recordings: Recordings,
     /// What runs.
     pub live: Arc<Live>,
+    /// The hosts as the files say now.
+    pub hosts: Arc<Hosts>,
     /// For people whose client names no language.
     pub language: Language,
     /// A session in which nothing comes or goes for so long ends.
@@ -136,7 +138,7 @@ impl Inner {
         let Inner { relays, config, who, target, ask, started, inbox, out, gone, numbers } = self;
         let session = Session::new(relays, who, target, ask, started, numbers);
         let phases = session.phase.subscribe();
-        let tunnel = Tunnel::new(inbox, &out);
+        let tunnel = Tunnel::new(inbox, &out, session.ledger.clone());
         tokio::select! {
             () = session.clone().serve(config, tunnel) => {}
             () = late(phases) => session.ends("inner-login-too-slow"),
@@ -237,7 +239,29 @@ impl Session {
     /// The gate's word on one thing that is to be done in it.
     async fn open(&self, deed: Deed, as_asked: &[u8]) -> Result<Started<Act>, Refused> {
         let act = Act { relay: self.ask.clone(), deed, as_asked: as_asked.into() };
-        self.relays.gate.open(act, &self.who, self.confirmation.get()).await
+        let opened = self.relays.gate.open(act, &self.who, self.confirmation.get()).await;
+        // Nobody is asked any more: so this is the answer, and on record.
+        if let Err(Refused::Denied { why, .. }) = &opened
+            && why.wants_a_confirmation()
+        {
+            let line = crate::journal::Entry {
+                cause: Some(why.cause().to_owned()),
+                command: Some(as_asked.to_vec()),
+                ..self.line(crate::journal::Event::Refused)
+            };
+            self.relays.journal.append(line).await.map_err(Refused::CannotJournal)?;
+        }
+        opened
+    }
+
+    /// Returns once the policy would not permit this act any more, though the session may go on.
+    async fn act_withdrawn(&self, act: &Act) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            if self.relays.gate.withdrawn(act, &self.who).await.is_some() {
+                return;
+            }
+        }
     }
 
     /// Returns once the policy would not permit it any more; that is in the journal then.

@@ -50,7 +50,11 @@ impl Tap {
     /// For a `subsystem` request: SFTP for `sftp`, stdin as a script for any other.
     #[must_use]
     pub fn for_subsystem(name: &[u8]) -> Self {
-        if name == b"sftp" { Self::of(Reader::Sftp(Sftp::default())) } else { Self::for_shell() }
+        Self::of(if name == b"sftp" {
+            Reader::Sftp(Sftp::default())
+        } else {
+            Reader::Stdin(Stdin::default())
+        })
     }
 
     /// For an `exec` request: reads as much of the command as tells which program takes the bytes. A command line with any
@@ -68,7 +72,16 @@ impl Tap {
     /// For a shell without a terminal.
     #[must_use]
     pub fn for_shell() -> Self {
-        Self::of(Reader::Stdin(Stdin::default()))
+        Self::of(Reader::Stdin(Stdin::of_shell()))
+    }
+
+    /// The same where what is no file is a person's typing: it is not kept, nor told of.
+    #[must_use]
+    pub fn without_scripts(self) -> Self {
+        match *self.0 {
+            Reader::Stdin(_) => Self::of(Reader::Stdin(Stdin::of_terminal())),
+            reader @ (Reader::Sftp(_) | Reader::Scp(_) | Reader::Total(_)) => Self::of(reader),
+        }
     }
 
     fn of(reader: Reader) -> Self {

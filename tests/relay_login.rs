@@ -349,6 +349,26 @@ async fn a_host_with_another_key_is_refused_whatever_its_kind_and_pinned_or_kept
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_the_operator_changes_counts_for_the_next_channel_of_a_running_session() {
+    let stage = Stage::set("").await;
+    let master = stage.master().await;
+    assert_eq!(ran(stage.over(&master, &["true"])).await.code, 0);
+    let file = stage.door.path().join("policy/sites/praxis-mueller.toml");
+    let site = std::fs::read_to_string(&file).unwrap();
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    std::fs::write(&file, site.replace(&format!("127.0.0.1:{}", stage.sshd.port), &nobody.to_string()))
+        .unwrap();
+    stage.door.reload().await;
+    // The connection that is spare may still be used; the one after it is not to the old address.
+    let held = stage.over(&master, &["sleep 30"]).spawn().unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let next = ran(stage.over(&master, &["true"])).await;
+    assert_eq!(next.code, 69, "{next:?}");
+    drop(held);
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_does_not_let_the_gateway_in_is_told_of() {
     let stage = Stage::set("").await;
     stage.sshd.authorize("");

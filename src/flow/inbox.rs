@@ -3,14 +3,15 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use russh::{ChannelMsg, ChannelReadHalf};
+use russh::{ChannelMsg, ChannelReadHalf, Sig};
+use tokio::time::{Sleep, sleep};
 
-use super::{Backlog, Feed, OVERHEAD, STALLED};
+use super::{Backlog, Feed, OVERHEAD, PARTING, STALLED};
 
 /// What came, in its order.
 #[derive(Debug)]
@@ -42,8 +43,33 @@ impl Piece {
         OVERHEAD
             + match self {
                 Piece::Data(data) | Piece::Extended(_, data) => data.len(),
-                Piece::Other(_) => 0,
+                Piece::Other(message) => held(message),
             }
+    }
+}
+
+/// What a request holds: no window bounds how many of them a peer sends, nor how long they are.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "russh's enum: the others hold nothing of a peer's choice"
+)]
+fn held(message: &ChannelMsg) -> usize {
+    let name = |signal: &Sig| if let Sig::Custom(name) = signal { name.len() } else { 0 };
+    match message {
+        ChannelMsg::Exec { command, .. } => command.len(),
+        ChannelMsg::RequestSubsystem { name, .. } => name.len(),
+        ChannelMsg::SetEnv { variable_name, variable_value, .. } => {
+            variable_name.len() + variable_value.len()
+        }
+        ChannelMsg::RequestPty { term, terminal_modes, .. } => term.len() + 8 * terminal_modes.len(),
+        ChannelMsg::RequestX11 { x11_authentication_protocol, x11_authentication_cookie, .. } => {
+            x11_authentication_protocol.len() + x11_authentication_cookie.len()
+        }
+        ChannelMsg::Signal { signal } => name(signal),
+        ChannelMsg::ExitSignal { signal_name, error_message, lang_tag, .. } => {
+            name(signal_name) + error_message.len() + lang_tag.len()
+        }
+        _ => 0,
     }
 }
 
@@ -51,6 +77,17 @@ impl Piece {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("its far end takes nothing, and more than {} MiB wait for it", STALLED >> 20)]
 pub struct Overfull;
+
+/// Why work was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GivenUp {
+    /// Too much waits for it.
+    #[error("overfull: {0}")]
+    Overfull(#[from] Overfull),
+    /// Who wanted it has closed the channel, and it did not come to its end soon after.
+    #[error("client-closed")]
+    Left,
+}
 
 enum Source {
     Channel(ChannelReadHalf),
@@ -63,18 +100,20 @@ pub struct Inbox {
     queue: VecDeque<Piece>,
     backlog: Arc<Backlog>,
     closed: bool,
+    /// Begun with the first work after the close.
+    parting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Inbox {
     /// Takes a channel's read half over. From here on somebody has to be in [`Inbox::next`] or [`Inbox::beside`] all the time.
     pub fn new(read: ChannelReadHalf, backlog: Arc<Backlog>) -> Self {
-        Self { source: Source::Channel(read), queue: VecDeque::new(), backlog, closed: false }
+        Self { source: Source::Channel(read), queue: VecDeque::new(), backlog, closed: false, parting: None }
     }
 
     /// The same of what is handed in.
     pub fn fed(feed: Arc<Feed>) -> Self {
         let backlog = feed.backlog();
-        Self { source: Source::Fed(feed), queue: VecDeque::new(), backlog, closed: false }
+        Self { source: Source::Fed(feed), queue: VecDeque::new(), backlog, closed: false, parting: None }
     }
 
     /// Takes all that has come; wakes the caller's task when more does.
@@ -123,7 +162,8 @@ impl Inbox {
         self.backlog.clone()
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    /// Will nothing more come?
+    pub fn is_closed(&self) -> bool {
         self.closed
     }
 
@@ -169,5 +209,84 @@ impl Inbox {
             work.as_mut().poll(cx).map(Ok)
         })
         .await
+    }
+
+    /// The same, for work that only the channel's owner wants: once the channel is closed, all such work together has
+    /// [`PARTING`] left. A far end that takes nothing would hold it for ever.
+    ///
+    /// # Errors
+    /// [`GivenUp`]; `work` is dropped then.
+    pub async fn while_open<W: Future>(&mut self, work: W) -> Result<W::Output, GivenUp> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            self.poll_take(cx);
+            if self.is_overfull() {
+                return Poll::Ready(Err(Overfull.into()));
+            }
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            if !self.closed {
+                return Poll::Pending;
+            }
+            let parting = self.parting.get_or_insert_with(|| Box::pin(sleep(PARTING)));
+            parting.as_mut().poll(cx).map(|()| Err(GivenUp::Left))
+        })
+        .await
+    }
+
+    /// Does `work` to its end, and lets go what comes meanwhile.
+    pub async fn letting_go<W: Future>(&mut self, work: W) -> W::Output {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            self.poll_take(cx);
+            while self.pop().is_some() {}
+            work.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// The peer's reply to a request; what came before it stays for [`Inbox::next`]. `None`: it closed instead.
+    pub async fn reply(&mut self) -> Option<bool> {
+        poll_fn(|cx| {
+            self.poll_take(cx);
+            let reply = |piece: &Piece| {
+                matches!(piece, Piece::Other(ChannelMsg::Success | ChannelMsg::Failure | ChannelMsg::Close))
+            };
+            let Some(at) = self.queue.iter().position(reply) else {
+                return if self.closed { Poll::Ready(None) } else { Poll::Pending };
+            };
+            let piece = self.queue.remove(at);
+            if let Some(piece) = &piece {
+                self.backlog.less(piece.weight());
+            }
+            Poll::Ready(match piece {
+                Some(Piece::Other(ChannelMsg::Success)) => Some(true),
+                Some(Piece::Other(ChannelMsg::Failure)) => Some(false),
+                Some(_) | None => None,
+            })
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_weighs_what_it_holds() {
+        let long = || "x".repeat(200_000);
+        let heavy = [
+            ChannelMsg::SetEnv { want_reply: false, variable_name: "A".into(), variable_value: long() },
+            ChannelMsg::SetEnv { want_reply: false, variable_name: long(), variable_value: "a".into() },
+            ChannelMsg::Exec { want_reply: true, command: vec![0; 200_000] },
+            ChannelMsg::RequestSubsystem { want_reply: true, name: long() },
+            ChannelMsg::Signal { signal: russh::Sig::Custom(long()) },
+        ];
+        for message in heavy {
+            let said = format!("{message:.80?}");
+            assert!(Piece::of(message).is_some_and(|piece| piece.weight() >= 200_000), "{said}");
+        }
     }
 }

@@ -3,28 +3,48 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
 use russh::{ChannelId, ChannelMsg, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
-use super::{Inbox, Overfull, Piece};
+use super::wire::GULP;
+use super::{Inbox, Ledger, Overfull, Piece};
 
 /// A channel's data, both ways.
 pub struct Tunnel {
     inbox: Inbox,
     out: Pin<Box<dyn AsyncWrite + Send>>,
     ended: bool,
+    /// Of the session that goes over it: its held-back senders' trickle is slowed as on a wire.
+    ledger: Arc<Ledger>,
+    pause: Option<Pin<Box<Sleep>>>,
+    gulp: usize,
 }
 
 impl Tunnel {
-    /// Over a channel that is open already.
-    pub fn new<S>(inbox: Inbox, out: &ChannelWriteHalf<S>) -> Self
+    /// Over a channel that is open already; `ledger` has what the inner session's channels have received and not passed on.
+    pub fn new<S>(inbox: Inbox, out: &ChannelWriteHalf<S>, ledger: Arc<Ledger>) -> Self
     where
         S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static,
     {
-        Self { inbox, out: Box::pin(out.make_writer()), ended: false }
+        Self { inbox, out: Box::pin(out.make_writer()), ended: false, ledger, pause: None, gulp: GULP }
+    }
+
+    /// Ready once it may read.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.gulp == 0 && self.pause.is_none() {
+            self.pause = self.ledger.pause().map(|pause| Box::pin(sleep(pause)));
+            self.gulp = GULP;
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
     }
 }
 
@@ -35,6 +55,7 @@ impl AsyncRead for Tunnel {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.inbox.poll_take(cx);
+        ready!(self.poll_turn(cx));
         while !self.ended {
             match self.inbox.pop() {
                 Some(Piece::Data(mut data)) => {
@@ -44,6 +65,7 @@ impl AsyncRead for Tunnel {
                     if data.has_remaining() {
                         self.inbox.put_back(data);
                     }
+                    self.gulp = self.gulp.saturating_sub(part);
                     if part > 0 {
                         return Poll::Ready(Ok(()));
                     }
@@ -52,7 +74,13 @@ impl AsyncRead for Tunnel {
                 // There is no second stream in a direct-tcpip channel, and no request that means anything to it.
                 Some(Piece::Extended(..) | Piece::Other(_)) => {}
                 None if self.inbox.is_closed() => self.ended = true,
-                None => return Poll::Pending,
+                None => {
+                    // All that had come is read: a trickle is answered in its turn, not at once.
+                    if self.gulp < GULP && self.ledger.pause().is_some() {
+                        self.gulp = 0;
+                    }
+                    return Poll::Pending;
+                }
             }
         }
         Poll::Ready(Ok(()))
@@ -66,7 +94,11 @@ impl AsyncWrite for Tunnel {
         if self.inbox.is_overfull() {
             return Poll::Ready(Err(io::Error::other(Overfull)));
         }
-        self.out.as_mut().poll_write(cx, buf)
+        match self.out.as_mut().poll_write(cx, buf) {
+            // No window will come any more.
+            Poll::Pending if self.inbox.is_closed() => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            written @ (Poll::Ready(_) | Poll::Pending) => written,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

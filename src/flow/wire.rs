@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 use super::{Ledger, Rest};
 
 /// Bytes that a wire reads between two pauses.
-const GULP: usize = 256 << 10;
+pub(super) const GULP: usize = 256 << 10;
 
 /// On which side of the connection we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

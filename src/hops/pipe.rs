@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::asks::Hop;
-use crate::flow::{Backlog, Inbox, Overfull, Piece};
+use crate::flow::{Backlog, GivenUp, Inbox, Overfull, Piece};
 use crate::journal::CannotJournal;
 use crate::journal::started::{Outcome, Started};
 use crate::live::Counted;
@@ -152,10 +152,11 @@ async fn up(inbox: &mut Inbox, host: &TcpStream, counted: &AtomicU64) -> Sealed 
             batch.push(data);
         }
         let bytes: usize = batch.iter().map(Bytes::len).sum();
-        match inbox.beside(write(host, &mut batch, &backlog)).await {
+        match inbox.while_open(write(host, &mut batch, &backlog)).await {
             Ok(Ok(())) => counted.fetch_add(bytes as u64, Ordering::Relaxed),
             Ok(Err(e)) => return Sealed::Host(e),
-            Err(overfull) => return overfull.into(),
+            Err(GivenUp::Overfull(overfull)) => return overfull.into(),
+            Err(GivenUp::Left) => return Sealed::ClientClosed,
         };
     }
 }

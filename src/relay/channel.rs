@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use russh::server::{self, Msg};
-use russh::{ChannelMsg, ChannelWriteHalf, client};
+use russh::{ChannelWriteHalf, client};
 
 use super::Session;
 use super::client::Client;
@@ -17,7 +17,7 @@ use super::target::{Failed, TargetLine};
 use super::wish::{Terminal, Wish, wish};
 use crate::asks::{Act, Deed};
 use crate::commands::exit;
-use crate::flow::{Backlog, Inbox, Overfull, Piece};
+use crate::flow::{Backlog, Inbox, Overfull};
 use crate::journal::started::{Outcome, Started};
 use crate::live;
 
@@ -86,6 +86,7 @@ pub async fn run(
     let work = act(session, wish, &mut inbox, client, &scribe, &live);
     let mut ended = tokio::select! {
         ended = work => ended,
+        cannot = scribe.failed() => unwritten(session, &cannot),
         () = session.stop.cancelled() => Ended::because(exit::FAILED, "session-ended", None),
         why = live.ended() => {
             let (cause, sentence) = session.by_operator(why);
@@ -101,15 +102,15 @@ pub async fn run(
     drop(live);
     session.present.counted().up.fetch_add(up, Ordering::Relaxed);
     session.present.counted().down.fetch_add(down, Ordering::Relaxed);
-    let recording = match inbox.beside(scribe.end(session, ended.exit)).await {
-        Ok(Ok(recording)) => recording,
-        Ok(Err(cannot)) => {
+    // Whatever the client sends meanwhile: this is written to its end.
+    let recording = match inbox.letting_go(scribe.end(session, ended.exit)).await {
+        Ok(recording) => recording,
+        Err(cannot) => {
             if !ended.unwritten {
                 ended = unwritten(session, &cannot);
             }
             None
         }
-        Err(Overfull) => None,
     };
     let outcome =
         Outcome { bytes_in: up, bytes_out: down, channel: Some(channel), recording, ..Outcome::default() };
@@ -126,15 +127,14 @@ async fn finish(
 ) -> u32 {
     let outcome = Outcome { exit: ended.exit.unwrap_or(exit::FAILED), cause: ended.cause, ..outcome };
     // The line first: who has read the end of a command may look for it at once.
-    let finished = inbox.beside(started.finish(outcome)).await;
-    if !matches!(finished, Ok(Ok(()))) {
+    if inbox.letting_go(started.finish(outcome)).await.is_err() {
         tracing::error!("the end of a command at a host could not be journalled");
     }
     if let Some(sentence) = ended.sentence {
-        inbox.beside(client.say(&sentence)).await.ok();
+        inbox.letting_go(client.say(&sentence)).await;
     }
     // Nobody writes to the client any more; what it still says is let go.
-    inbox.beside(client.end(ended.exit)).await.ok();
+    inbox.letting_go(client.end(ended.exit)).await;
     ended.exit.unwrap_or(exit::FAILED)
 }
 
@@ -154,9 +154,9 @@ async fn act(
     live: &live::Act,
 ) -> Ended {
     let german = session.pick("en", "de") == "de";
-    let begun = inbox.beside(begin(session, wish)).await;
+    let begun = inbox.while_open(begin(session, wish)).await;
     let mut there = match begun {
-        Err(overfull) => return Ended::because(exit::FAILED, overfull.to_string(), None),
+        Err(why) => return Ended::given_up(why),
         Ok(Err(failed)) => {
             client.accept().await;
             let sentence = failed.sentence(&session.target.domain(), german);
@@ -165,12 +165,7 @@ async fn act(
         Ok(Ok(None)) => {
             // As the host said it: some clients try another way then.
             client.refuse().await;
-            return Ended {
-                exit: None,
-                cause: Some("target-refused".into()),
-                sentence: None,
-                unwritten: false,
-            };
+            return Ended::untold("target-refused");
         }
         Ok(Ok(Some(there))) => there,
     };
@@ -235,12 +230,5 @@ async fn begin(session: &Session, wish: &Wish) -> Result<Option<There>, Failed> 
 
 /// The host's next reply.
 async fn answered(inbox: &mut Inbox) -> Result<bool, Failed> {
-    loop {
-        match inbox.next().await {
-            Some(Piece::Other(ChannelMsg::Success)) => return Ok(true),
-            Some(Piece::Other(ChannelMsg::Failure)) => return Ok(false),
-            Some(Piece::Other(ChannelMsg::Close)) | None => return Err(Failed::Channel("closed".into())),
-            Some(_) => {}
-        }
-    }
+    inbox.reply().await.ok_or_else(|| Failed::Channel("closed".into()))
 }

@@ -3,18 +3,25 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use russh::server::{ChannelOpenHandle, Msg};
 use russh::{ChannelMsg, ChannelOpenFailure, ChannelWriteHalf, client};
 
 use super::Session;
 use super::door::Turn;
+use super::pump::idled;
 use super::target::Failed;
 use crate::asks::Deed;
-use crate::flow::{Backlog, Inbox, Overfull, Piece};
+use crate::flow::{Backlog, GivenUp, Inbox, Piece};
 use crate::journal::started::Outcome;
 use crate::live::About;
 use crate::names::HostPort;
+
+/// For a host to open it.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// For a host to close it too.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// The address of the host's file that a client's words name, word for word.
 pub fn registered(session: &Session, host: &str, port: u32) -> Option<HostPort> {
@@ -53,11 +60,13 @@ pub async fn serve(
     };
     let opened = async {
         let line = session.pool.take(&session).await?;
-        let way =
-            line.handle.channel_open_direct_tcpip(to.host(), u32::from(to.port()), "127.0.0.1", 0).await;
+        let opening = line.handle.channel_open_direct_tcpip(to.host(), u32::from(to.port()), "127.0.0.1", 0);
+        let way = tokio::time::timeout(PATIENCE, opening).await.map_err(|_| Failed::Slow)?;
         way.map(|way| (line, way)).map_err(|e| Failed::Channel(e.to_string()))
     };
-    let ended = match opened.await {
+    let opened =
+        tokio::select! { opened = opened => opened, () = session.stop.cancelled() => Err(Failed::Gone) };
+    let ended = match opened {
         Err(failed) => {
             let reason = crate::sentences::ascii(&failed.sentence(&to.to_string(), false));
             reply.reject(ChannelOpenFailure::Other { code: 2, reason }).await;
@@ -69,18 +78,23 @@ pub async fn serve(
             let mut back = Inbox::new(read, Backlog::new(&line.ledger));
             let writing = line.ledger.writing();
             let passed = tokio::select! {
-                passed = both(&mut inbox, &out, &mut back, &there, up, down) => passed.map_err(|o| o.to_string()),
-                () = session.stop.cancelled() => Ok(()),
-                why = listed.ended() => Err(session.by_operator(why).0),
+                passed = both(&mut inbox, &out, &mut back, &there, up, down) => passed.err().map(|e| e.to_string()),
+                () = session.stop.cancelled() => None,
+                why = listed.ended() => Some(session.by_operator(why).0),
+                () = session.act_withdrawn(started.ask()) => Some("withdrawn".to_owned()),
+                () = idled(session.relays.idle, &listed.counted) => Some("idle".to_owned()),
             };
             drop(writing);
-            out.close().await.ok();
+            inbox.letting_go(tokio::time::timeout(PARTING, out.close())).await.ok();
             there.close().await.ok();
-            let why = passed.err();
-            if why.is_none() {
+            let closing = async { while back.next().await.is_some() {} };
+            if passed.is_none() && inbox.letting_go(tokio::time::timeout(PARTING, closing)).await.is_ok() {
                 session.pool.give(line);
+            } else {
+                line.leave().await;
             }
-            started.finish(outcome(u32::from(why.is_some()), why)).await
+            let exit = u32::from(passed.is_some());
+            inbox.letting_go(started.finish(outcome(exit, passed))).await
         }
     };
     let (up, down) = listed.counted.read();
@@ -99,14 +113,23 @@ async fn both(
     there: &ChannelWriteHalf<client::Msg>,
     up: &AtomicU64,
     down: &AtomicU64,
-) -> Result<(), Overfull> {
-    let up = pass(inbox, there, up);
-    let down = pass(back, out, down);
+) -> Result<(), GivenUp> {
+    let up = pass(inbox, Whose::Client, there, up);
+    let down = pass(back, Whose::Host, out, down);
     tokio::pin!(up, down);
     tokio::select! {
         ended = &mut up => if matches!(ended, Ok(Ended::Half)) { down.await.map(|_| ()) } else { ended.map(|_| ()) },
         ended = &mut down => if matches!(ended, Ok(Ended::Half)) { up.await.map(|_| ()) } else { ended.map(|_| ()) },
     }
+}
+
+/// Whose channel bytes are taken from.
+#[derive(Clone, Copy)]
+enum Whose {
+    /// Who wants them to go on: none of them matter once it has closed.
+    Client,
+    /// What it said goes on, though it has closed.
+    Host,
 }
 
 enum Ended {
@@ -116,7 +139,12 @@ enum Ended {
     Whole,
 }
 
-async fn pass<S>(from: &mut Inbox, to: &ChannelWriteHalf<S>, count: &AtomicU64) -> Result<Ended, Overfull>
+async fn pass<S>(
+    from: &mut Inbox,
+    whose: Whose,
+    to: &ChannelWriteHalf<S>,
+    count: &AtomicU64,
+) -> Result<Ended, GivenUp>
 where
     S: From<(russh::ChannelId, ChannelMsg)> + Send + Sync + 'static,
 {
@@ -124,8 +152,15 @@ where
         match from.next().await {
             Some(Piece::Data(data)) => {
                 let bytes = data.len() as u64;
-                if from.beside(to.data_bytes(data)).await?.is_err() {
-                    return Ok(Ended::Whole);
+                let passing = to.data_bytes(data);
+                let passed = match whose {
+                    Whose::Client => from.while_open(passing).await,
+                    Whose::Host => from.beside(passing).await.map_err(GivenUp::from),
+                };
+                match passed {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(GivenUp::Left) => return Ok(Ended::Whole),
+                    Err(overfull @ GivenUp::Overfull(_)) => return Err(overfull),
                 }
                 count.fetch_add(bytes, Ordering::Relaxed);
             }

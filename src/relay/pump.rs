@@ -10,7 +10,7 @@ use super::Session;
 use super::client::Client;
 use super::scribe::{CannotWrite, Scribe};
 use crate::commands::exit;
-use crate::flow::{Inbox, Piece};
+use crate::flow::{GivenUp, Inbox, Piece};
 use crate::live::{self, Counted};
 
 /// How it ended, for the journal and for the client.
@@ -26,6 +26,19 @@ pub struct Ended {
 impl Ended {
     pub fn because(exit: u32, cause: impl Into<String>, sentence: Option<String>) -> Self {
         Self { exit: Some(exit), cause: Some(cause.into()), sentence, unwritten: false }
+    }
+
+    /// There is nobody to tell it to.
+    pub fn untold(cause: &str) -> Self {
+        Self { exit: None, cause: Some(cause.into()), sentence: None, unwritten: false }
+    }
+
+    /// What was asked for was given up.
+    pub fn given_up(why: GivenUp) -> Self {
+        match why {
+            GivenUp::Overfull(_) => Self::because(exit::FAILED, why.to_string(), None),
+            GivenUp::Left => Self::untold("client-closed"),
+        }
     }
 }
 
@@ -68,9 +81,9 @@ pub async fn up(
             Some(Piece::Data(data)) => {
                 live.counted.up.fetch_add(data.len() as u64, Ordering::Relaxed);
                 match inbox.beside(scribe.up(&data)).await {
-                    Ok(Ok(())) => inbox.beside(there.data_bytes(data)).await,
+                    Ok(Ok(())) => inbox.while_open(there.data_bytes(data)).await,
                     Ok(Err(cannot)) => return unwritten(session, &cannot),
-                    Err(overfull) => Err(overfull),
+                    Err(overfull) => Err(overfull.into()),
                 }
             }
             Some(Piece::Other(ChannelMsg::WindowChange { col_width, row_height, pix_width, pix_height })) => {
@@ -78,21 +91,16 @@ pub async fn up(
                     Ok(Ok(())) => {
                         live.resized(col_width, row_height);
                         let change = there.window_change(col_width, row_height, pix_width, pix_height);
-                        inbox.beside(change).await
+                        inbox.while_open(change).await
                     }
                     Ok(Err(cannot)) => return unwritten(session, &cannot),
-                    Err(overfull) => Err(overfull),
+                    Err(overfull) => Err(overfull.into()),
                 }
             }
-            Some(Piece::Other(ChannelMsg::Signal { signal })) => inbox.beside(there.signal(signal)).await,
-            Some(Piece::Other(ChannelMsg::Eof)) => inbox.beside(there.eof()).await,
+            Some(Piece::Other(ChannelMsg::Signal { signal })) => inbox.while_open(there.signal(signal)).await,
+            Some(Piece::Other(ChannelMsg::Eof)) => inbox.while_open(there.eof()).await,
             Some(Piece::Other(ChannelMsg::Close)) | None => {
-                return Ended {
-                    exit: None,
-                    cause: Some("client-closed".into()),
-                    sentence: None,
-                    unwritten: false,
-                };
+                return Ended::untold("client-closed");
             }
             // A second command on the same channel (RFC 4254 §6.5: one of them can succeed).
             Some(Piece::Other(
@@ -107,9 +115,16 @@ pub async fn up(
         };
         match passed {
             Ok(Ok(())) => {}
-            // The other direction knows why.
-            Ok(Err(_)) => std::future::pending().await,
-            Err(overfull) => return Ended::because(exit::FAILED, format!("overfull: {overfull}"), None),
+            // The other direction knows why, and may still be telling the client.
+            Ok(Err(_)) => {
+                while let Some(piece) = inbox.next().await {
+                    if matches!(piece, Piece::Other(ChannelMsg::Close)) {
+                        break;
+                    }
+                }
+                return Ended::untold("client-closed");
+            }
+            Err(why) => return Ended::given_up(why),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What one relayed channel leaves behind: a recording of a terminal, lines that were typed, files that were moved, scripts.
 //! Absent on purpose: passing bytes on. What cannot be written down ends the channel, and that is the caller's to do.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::StreamExt;
@@ -10,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::Session;
 use super::wish::Wish;
 use crate::asks::Deed;
-use crate::journal::{CannotJournal, Entry, Event, Journal};
+use crate::journal::{COMMAND_MAX, CannotJournal, Entry, Event, Journal};
 use crate::recording::{About, CannotRecord, Kept, Recording, Typed};
 use crate::transfers::{Change, Direction, Event as Told, Extent, Name, Outcome, Script, Tap};
 
@@ -20,6 +21,8 @@ const WAITING: usize = 64;
 const AT_ONCE: usize = 32;
 /// How much of a script goes into a recording at once.
 const CHUNK: usize = 64 << 10;
+/// How much of a long command goes into one line: a byte may take six there.
+const COMMAND_PIECE: usize = COMMAND_MAX / 6;
 
 /// Why nothing more may be done on the channel.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -36,13 +39,15 @@ pub enum CannotWrite {
 pub struct Scribe {
     kind: Kind,
     lines: Lines,
+    /// Those that `lines` had no room for yet: a call that is dropped while it waits loses none.
+    waiting: Mutex<VecDeque<Entry>>,
     /// What its lines have in common.
     line: Entry,
 }
 
 enum Kind {
-    /// A terminal.
-    Terminal(Box<Recording>),
+    /// A terminal; and what reads files out of it, for a client can have a terminal that changes no byte.
+    Terminal(Box<Recording>, Mutex<Option<Tap>>),
     /// Everything else.
     Plain(Mutex<Option<Tap>>),
 }
@@ -51,6 +56,20 @@ impl Scribe {
     /// For a channel, before anything happens on it. Its number is one that no other channel of the connection has.
     pub async fn begin(session: &Session, wish: &Wish, channel: u32) -> Result<Self, CannotWrite> {
         let line = Entry { channel: Some(channel), ..session.line(Event::Input) };
+        // The `started` line has the beginning of a command and its hash; what ran is on record to its end.
+        if !fits(&wish.as_asked) {
+            for piece in wish.as_asked.chunks(COMMAND_PIECE) {
+                let (command, obtained) = (Some(piece.to_vec()), Some("command".to_owned()));
+                let entry = Entry { command, obtained, ..line.clone() };
+                let written = session.relays.journal.append(entry).await;
+                written.map_err(|e| CannotWrite::Journal(Arc::new(e)))?;
+            }
+        }
+        let tap = match (&wish.deed, &wish.subsystem) {
+            (Deed::Subsystem, Some(name)) => Tap::for_subsystem(name.as_bytes()),
+            (Deed::Exec, _) => Tap::for_exec(&wish.as_asked),
+            (Deed::Shell | Deed::Subsystem | Deed::Forward(_), _) => Tap::for_shell(),
+        };
         let kind = match &wish.terminal {
             Some(terminal) => {
                 let about = About {
@@ -60,20 +79,19 @@ impl Scribe {
                     command: (wish.deed != Deed::Shell).then(|| wish.as_asked.clone()),
                     ..about(session, channel)
                 };
-                Kind::Terminal(Box::new(session.relays.recordings.begin(about).await?))
+                // What is typed is no script: it is on the screen, or it is nobody's business.
+                let tap = (wish.deed != Deed::Shell).then(|| tap.without_scripts());
+                let recording = session.relays.recordings.begin(about).await?;
+                Kind::Terminal(Box::new(recording), Mutex::new(tap))
             }
-            None => Kind::Plain(Mutex::new(Some(match (&wish.deed, &wish.subsystem) {
-                (Deed::Subsystem, Some(name)) => Tap::for_subsystem(name.as_bytes()),
-                (Deed::Exec, _) => Tap::for_exec(&wish.as_asked),
-                (Deed::Shell | Deed::Subsystem | Deed::Forward(_), _) => Tap::for_shell(),
-            }))),
+            None => Kind::Plain(Mutex::new(Some(tap))),
         };
         let lines = Lines::new(session.relays.journal.clone());
         let recording = match &kind {
-            Kind::Terminal(recording) => Some(recording.name().to_string()),
+            Kind::Terminal(recording, _) => Some(recording.name().to_string()),
             Kind::Plain(_) => None,
         };
-        Ok(Self { kind, lines, line: Entry { recording, ..line } })
+        Ok(Self { kind, lines, waiting: Mutex::default(), line: Entry { recording, ..line } })
     }
 
     /// The recording's name, if there is one.
@@ -85,7 +103,10 @@ impl Scribe {
     pub async fn up(&self, bytes: &[u8]) -> Result<(), CannotWrite> {
         self.lines.are_written()?;
         match &self.kind {
-            Kind::Terminal(recording) => self.typed(recording.input(bytes).await?).await,
+            Kind::Terminal(recording, tap) => {
+                self.lay(self.typed(recording.input(bytes).await?));
+                self.told(with(tap, |tap| tap.client_sent(bytes))).await
+            }
             Kind::Plain(tap) => self.told(with(tap, |tap| tap.client_sent(bytes))).await,
         }
     }
@@ -94,7 +115,10 @@ impl Scribe {
     pub async fn down(&self, bytes: &[u8]) -> Result<(), CannotWrite> {
         self.lines.are_written()?;
         match &self.kind {
-            Kind::Terminal(recording) => self.typed(recording.output(bytes).await?).await,
+            Kind::Terminal(recording, tap) => {
+                self.lay(self.typed(recording.output(bytes).await?));
+                self.told(with(tap, |tap| tap.target_sent(bytes))).await
+            }
             Kind::Plain(tap) => self.told(with(tap, |tap| tap.target_sent(bytes))).await,
         }
     }
@@ -102,7 +126,7 @@ impl Scribe {
     /// The same on standard error, which carries no protocol.
     pub async fn errors(&self, bytes: &[u8]) -> Result<(), CannotWrite> {
         match &self.kind {
-            Kind::Terminal(_) => self.down(bytes).await,
+            Kind::Terminal(..) => self.down(bytes).await,
             Kind::Plain(_) => self.lines.are_written(),
         }
     }
@@ -110,8 +134,16 @@ impl Scribe {
     /// The terminal has another size.
     pub async fn resize(&self, columns: u32, rows: u32) -> Result<(), CannotWrite> {
         match &self.kind {
-            Kind::Terminal(recording) => Ok(recording.resize(columns, rows).await?),
+            Kind::Terminal(recording, _) => Ok(recording.resize(columns, rows).await?),
             Kind::Plain(_) => Ok(()),
+        }
+    }
+
+    /// Returns when nothing more can be recorded, though nothing comes or goes.
+    pub async fn failed(&self) -> CannotWrite {
+        match &self.kind {
+            Kind::Terminal(recording, _) => recording.failed().await.into(),
+            Kind::Plain(_) => std::future::pending().await,
         }
     }
 
@@ -122,9 +154,12 @@ impl Scribe {
         exit: Option<u32>,
     ) -> Result<Option<(String, [u8; 32])>, CannotWrite> {
         let kept = match &self.kind {
-            Kind::Terminal(recording) => {
+            Kind::Terminal(recording, tap) => {
+                let tap = tap.lock().unwrap_or_else(PoisonError::into_inner).take();
+                self.told(tap.map(Tap::end).unwrap_or_default()).await?;
                 let Kept { name, sha256, last, .. } = recording.finish(exit).await?;
-                self.typed(last).await?;
+                self.lay(self.typed(last));
+                self.told(Vec::new()).await?;
                 Some((name.to_string(), sha256))
             }
             Kind::Plain(tap) => {
@@ -144,20 +179,28 @@ impl Scribe {
         Ok(kept)
     }
 
-    async fn typed(&self, lines: Vec<Typed>) -> Result<(), CannotWrite> {
-        for Typed { line, how, cut } in lines {
+    fn typed(&self, lines: Vec<Typed>) -> Vec<Entry> {
+        let entry = |Typed { line, how, cut }: Typed| {
             let cause = cut.then(|| "the line is cut".to_owned());
             let obtained = Some(how.as_str().to_owned());
-            let entry = Entry { command: Some(line.into_bytes()), obtained, cause, ..self.line.clone() };
-            self.lines.write(entry).await?;
-        }
-        Ok(())
+            Entry { command: Some(line.into_bytes()), obtained, cause, ..self.line.clone() }
+        };
+        lines.into_iter().map(entry).collect()
     }
 
+    /// Keeps lines for the next call that can wait.
+    fn lay(&self, lines: Vec<Entry>) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).extend(lines);
+    }
+
+    /// Lays these too, and passes on all that lie there.
     async fn told(&self, events: Vec<Told>) -> Result<(), CannotWrite> {
-        for event in events {
-            if let Some(entry) = self.entry(event) {
-                self.lines.write(entry).await?;
+        self.lay(events.into_iter().filter_map(|event| self.entry(event)).collect());
+        let empty = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        while !empty() {
+            let room = self.lines.room().await?;
+            if let Some(line) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+                room.send(line);
             }
         }
         Ok(())
@@ -244,6 +287,12 @@ impl Scribe {
     }
 }
 
+/// Is this command in its `started` line to its last byte?
+fn fits(command: &[u8]) -> bool {
+    let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
+    command.len() <= COMMAND_PIECE || (command.len() <= COMMAND_MAX && command.iter().all(plain))
+}
+
 fn is_script(event: &Told) -> bool {
     matches!(event, Told::Script(_))
 }
@@ -319,10 +368,14 @@ impl Lines {
     }
 
     async fn write(&self, line: Entry) -> Result<(), CannotWrite> {
+        self.room().await?.send(line);
+        Ok(())
+    }
+
+    async fn room(&self) -> Result<mpsc::Permit<'_, Entry>, CannotWrite> {
         self.are_written()?;
         // A writer that is gone has panicked.
-        let gone = |_| CannotWrite::Journal(Arc::new(CannotJournal::Closed));
-        self.queue.send(line).await.map_err(gone)
+        self.queue.reserve().await.map_err(|_| CannotWrite::Journal(Arc::new(CannotJournal::Closed)))
     }
 
     async fn end(self) -> Result<(), CannotWrite> {

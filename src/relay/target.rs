@@ -118,12 +118,15 @@ impl Failed {
 pub struct TargetLine {
     pub handle: client::Handle<Guest>,
     pub ledger: Arc<Ledger>,
-    line: Arc<Line>,
+    _cut: Cut,
 }
 
-impl Drop for TargetLine {
+/// Cuts the line when dropped: russh's task has the other end of it, and would wait for the host for ever.
+struct Cut(Arc<Line>);
+
+impl Drop for Cut {
     fn drop(&mut self) {
-        self.line.cut();
+        self.0.cut();
     }
 }
 
@@ -291,17 +294,21 @@ pub(super) async fn connect(session: &Session) -> Result<TargetLine, Failed> {
 }
 
 async fn connected(session: &Session) -> Result<TargetLine, Failed> {
-    let target = &session.target;
+    // As the files say now: a changed address or key counts for the session's next channel.
+    let target = session.relays.hosts.at(&session.target.site, &session.target.name).ok_or(Failed::Gone)?;
     let host = target.host().ok_or(Failed::Gone)?;
-    let started = session.started().ok_or(Failed::Gone)?;
     let keys = &session.relays.login.host_keys;
     let expected = match &host.host_key {
         Some(pinned) => Some(pinned.clone()),
         None => keys.kept(&target.site, &target.name).await?,
     };
+    let started = session.started().ok_or(Failed::Gone)?;
     let stream = dial(started.as_ref(), &host.address).await?;
+    // Held no longer than that: its last line is the session's to write.
+    drop(started);
     let ledger = Arc::new(Ledger::default());
     let (wire, line) = Wire::new(stream, Role::Client, ledger.clone());
+    let cut = Cut(line);
     let seen = Arc::new(Mutex::new(None));
     let guest = Guest { expected: expected.clone(), seen: seen.clone() };
     let config = Arc::new(configuration(expected.as_ref()));
@@ -328,7 +335,7 @@ async fn connected(session: &Session) -> Result<TargetLine, Failed> {
         }
         (Err(e), _, _) => return Err(Failed::Handshake(e.to_string())),
     };
-    let mut made = TargetLine { handle, ledger, line };
+    let mut made = TargetLine { handle, ledger, _cut: cut };
     if expected.is_none() {
         let presented = presented.ok_or_else(|| Failed::Handshake("no host key".into()))?;
         keys.first_seen(&target.site, &target.name, &presented).await?;

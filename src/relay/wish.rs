@@ -43,6 +43,12 @@ pub struct Wish {
 }
 
 impl Wish {
+    fn refuses(&mut self, what: &'static str) {
+        if !self.refused.contains(&what) {
+            self.refused.push(what);
+        }
+    }
+
     /// As an operator is shown it.
     pub fn about(&self, scribe: &Scribe, since: jiff::Timestamp) -> live::About {
         let kind = match self.deed {
@@ -102,8 +108,8 @@ pub async fn wish(inbox: &mut Inbox) -> Option<Wish> {
             {
                 wish.variables.push((name, value));
             }
-            Piece::Other(ChannelMsg::AgentForward { .. }) => wish.refused.push("agent"),
-            Piece::Other(ChannelMsg::RequestX11 { .. }) => wish.refused.push("X11"),
+            Piece::Other(ChannelMsg::AgentForward { .. }) => wish.refuses("agent"),
+            Piece::Other(ChannelMsg::RequestX11 { .. }) => wish.refuses("X11"),
             Piece::Other(ChannelMsg::RequestShell { .. }) => return Some(wish),
             Piece::Other(ChannelMsg::Exec { command, .. }) => {
                 return Some(Wish { deed: Deed::Exec, as_asked: command, ..wish });

@@ -11,9 +11,22 @@ const LOOKED_AT: usize = 4096;
 /// An SFTP client's first packet without its version: length 5, `SSH_FXP_INIT`, a version below 256.
 const SFTP_INIT: [u8; 8] = [0, 0, 0, 5, 1, 0, 0, 0];
 
+/// Who reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Of {
+    /// A program: any bytes may be for it.
+    #[default]
+    Program,
+    /// A shell: whatever they look like, it runs them.
+    Shell,
+    /// A terminal: keys, which are not kept, unless it is SFTP.
+    Terminal,
+}
+
 /// Keeps and hashes what the client sends.
 #[derive(Debug, Default)]
 pub(super) struct Stdin {
+    of: Of,
     kept: Vec<u8>,
     binary: bool,
     hasher: Hasher,
@@ -21,9 +34,23 @@ pub(super) struct Stdin {
 }
 
 impl Stdin {
+    /// For a shell.
+    pub(super) fn of_shell() -> Self {
+        Self { of: Of::Shell, ..Self::default() }
+    }
+
+    /// For a terminal.
+    pub(super) fn of_terminal() -> Self {
+        Self { of: Of::Terminal, ..Self::default() }
+    }
+
     /// Takes a piece. If the beginning is that of SFTP: all that came so far, to be read as such instead.
     pub(super) fn client_sent(&mut self, piece: &[u8]) -> Option<Vec<u8>> {
         let before = self.kept.len();
+        if self.of == Of::Terminal && self.bytes >= SFTP_INIT.len() as u64 {
+            self.kept = Vec::new();
+            return None;
+        }
         self.hasher.update(piece);
         self.bytes = self.bytes.saturating_add(piece.len() as u64);
         if self.binary {
@@ -31,12 +58,16 @@ impl Stdin {
         }
         let room = KEPT_MAX.saturating_sub(before).min(piece.len());
         self.kept.extend_from_slice(piece.get(..room).unwrap_or_default());
-        if before < SFTP_INIT.len() && self.kept.starts_with(&SFTP_INIT) {
+        if self.of != Of::Shell && before < SFTP_INIT.len() && self.kept.starts_with(&SFTP_INIT) {
             let mut all = std::mem::take(&mut self.kept);
             all.extend_from_slice(piece.get(room..).unwrap_or_default());
             return Some(all);
         }
-        if before < LOOKED_AT && self.kept.len() >= LOOKED_AT && !self.looks_like_text() {
+        if self.of == Of::Program
+            && before < LOOKED_AT
+            && self.kept.len() >= LOOKED_AT
+            && !self.looks_like_text()
+        {
             self.binary = true;
             self.kept = Vec::new();
         }
@@ -55,10 +86,10 @@ impl Stdin {
     }
 
     pub(super) fn end(self) -> Vec<Event> {
-        if self.bytes == 0 {
+        if self.bytes == 0 || self.of == Of::Terminal {
             return Vec::new();
         }
-        let text = !self.binary && self.looks_like_text();
+        let text = self.of == Of::Shell || (!self.binary && self.looks_like_text());
         vec![Event::Script(Script {
             kept: text.then_some(self.kept),
             bytes: self.bytes,
@@ -97,7 +128,10 @@ mod tests {
     use super::*;
 
     fn script(bytes: &[u8]) -> Script {
-        let mut tap = Tap::for_shell();
+        told_of(Tap::for_exec(b"sh -s"), bytes)
+    }
+
+    fn told_of(mut tap: Tap, bytes: &[u8]) -> Script {
         for piece in bytes.chunks(1000) {
             assert!(tap.client_sent(piece).is_empty());
         }
@@ -149,6 +183,28 @@ mod tests {
             let told = script(&bytes);
             assert_eq!((told.kept, told.bytes, told.sha256), (None, bytes.len() as u64, hash(&bytes)));
         }
+    }
+
+    #[test]
+    fn what_a_shell_runs_is_kept_whatever_it_looks_like() {
+        for bytes in [&b"\0\necho NUL\n"[..], b"\0\0\0\x05\x01\0\0\0\x03\necho SFTP\n", &[0xff; 9000]] {
+            assert_eq!(told_of(Tap::for_shell(), bytes).kept.as_deref(), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn a_terminals_keys_are_no_script_and_sftp_over_it_is_seen() {
+        for command in [&b"sh -s"[..], b"sudo -s"] {
+            let mut tap = Tap::for_exec(command).without_scripts();
+            for key in b"geheim\rgeheim\r" {
+                assert!(tap.client_sent(&[*key]).is_empty());
+            }
+            assert_eq!(tap.held(), 0);
+            assert!(tap.end().is_empty());
+        }
+        let mut tap = Tap::for_exec(b"exec sftp-server; true").without_scripts();
+        assert!(tap.client_sent(&[0, 0, 0, 5, 1, 0, 0, 0, 3]).is_empty());
+        assert!(!tap.client_sent(&[0, 0, 0, 5, 9, 0, 0, 0, 3]).is_empty(), "it is read as SFTP");
     }
 
     #[test]

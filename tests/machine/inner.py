@@ -143,6 +143,37 @@ def steps(order):
                 chan.exec_command("echo modes")
                 return drain(chan)
             done.append(attempt(modes))
+        elif kind == "sftp-on-terminal":
+            # A terminal that changes no byte, and SFTP over it.
+            def sftp():
+                chan = second.open_session(timeout=15)
+                off = b"".join(bytes([mode]) + b"\0\0\0\0" for mode in (33, 34, 35, 36, 38, 39, 50, 51, 53, 59, 70))
+                request(chan, "pty-req", True, "xterm", 80, 24, 0, 0, off + b"\0")
+                if step[1] == "subsystem":
+                    chan.invoke_subsystem("sftp")
+                else:
+                    chan.exec_command(step[1])
+                client = paramiko.SFTPClient(chan)
+                with client.open(step[2], "w") as file:
+                    file.write(step[3])
+                client.close()
+                return "written"
+            done.append(attempt(sftp))
+        elif kind == "shell":
+            # Bytes into a shell without a terminal, then its end or so much more than its window.
+            def shell():
+                chan = second.open_session(timeout=15)
+                chan.invoke_shell()
+                chan.sendall(step[1].encode("latin-1"))
+                if len(step) > 2:
+                    time.sleep(0.5)
+                    chan.out_window_size = 1 << 30
+                    for _ in range(step[2]):
+                        chan.sendall(b"x" * 32768)
+                else:
+                    chan.shutdown_write()
+                return drain(chan)
+            done.append(attempt(shell))
         elif kind == "x11":
             def x11():
                 chan = second.open_session(timeout=15)

@@ -30,6 +30,12 @@ pub struct Master {
     process: Child,
 }
 
+impl Master {
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
 /// A running sshd. Dropped, it is gone.
 pub struct Sshd {
     pub dir: TempDir,
@@ -268,6 +274,15 @@ impl Stage {
             }
         };
         tokio::time::timeout(Duration::from_mins(2), all).await.expect("inner.py hangs")
+    }
+
+    /// From now on another server stands at the host's address.
+    pub async fn points_to(&self, port: u16) {
+        let file = self.door.path().join("policy/sites/praxis-mueller.toml");
+        let site = std::fs::read_to_string(&file).unwrap();
+        let site = site.replace(&format!("127.0.0.1:{}", self.sshd.port), &format!("127.0.0.1:{port}"));
+        std::fs::write(&file, site).unwrap();
+        self.door.reload().await;
     }
 
     pub async fn close(self) {

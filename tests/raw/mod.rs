@@ -15,6 +15,8 @@
     reason = "shared by several test files; helpers of tests are tests"
 )]
 
+pub mod evil;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
