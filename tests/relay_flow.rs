@@ -55,6 +55,27 @@ async fn a_gibibyte_goes_both_ways_in_flat_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn new_keys_every_16_mebibytes_in_both_layers_lose_nothing() {
+    let stage = Stage::set("").await;
+    // The jump's own ssh reads the same file.
+    let config = std::fs::read_to_string(&stage.config).unwrap();
+    std::fs::write(&stage.config, format!("RekeyLimit 16M\n{config}")).unwrap();
+    echoed(cat(&stage), 256 * MIB, Pauses::NowAndThen).await;
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: cargo nextest run --test relay_flow --run-ignored all"]
+async fn ten_gibibytes_go_both_ways_in_flat_memory() {
+    let stage = Stage::set("").await;
+    echoed(cat(&stage), 10 * MIB, Pauses::None).await;
+    let memory = Memory::now();
+    load::echoed_within(cat(&stage), 10 * 1024 * MIB, Pauses::None, Duration::from_mins(15)).await;
+    memory.grew_less_than(24 * MIB);
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sftp_brings_64_mebibytes_twenty_times() {
     let stage = Stage::set("").await;
     let file = stage.sshd.path().join("big");

@@ -171,7 +171,12 @@ pub fn block(n: usize) -> Vec<u8> {
 }
 
 /// Sends `bytes` through a program's standard input and wants them back from its standard output, and then its end.
-pub async fn echoed(mut program: Command, bytes: usize, pauses: Pauses) {
+pub async fn echoed(program: Command, bytes: usize, pauses: Pauses) {
+    echoed_within(program, bytes, pauses, Duration::from_mins(4)).await;
+}
+
+/// The same with another limit than four minutes.
+pub async fn echoed_within(mut program: Command, bytes: usize, pauses: Pauses, limit: Duration) {
     let mut child = program.spawn().unwrap();
     let (mut to, mut from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let sending = tokio::spawn(async move {
@@ -203,7 +208,7 @@ pub async fn echoed(mut program: Command, bytes: usize, pauses: Pauses) {
         }
         (got.finalize(), count)
     };
-    let (got, count) = tokio::time::timeout(Duration::from_mins(4), reading).await.expect("it stands still");
+    let (got, count) = tokio::time::timeout(limit, reading).await.expect("it stands still");
     let sent =
         tokio::time::timeout(Duration::from_secs(10), sending).await.expect("it takes no more").unwrap();
     assert_eq!(count, bytes);
