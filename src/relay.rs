@@ -143,12 +143,12 @@ impl Inner {
             () = session.clone().serve(config, tunnel) => {}
             () = late(phases) => session.ends("inner-login-too-slow"),
             () = gone.cancelled() => session.ends("client-gone"),
-            refused = session.withdrawn() => session.withdraw(&refused).await,
+            refused = session.withdrawn() => Box::pin(session.withdraw(&refused)).await,
         }
         session.end().await;
         // It waits behind other channels' data at most; the client may be gone.
         tokio::time::timeout(PARTING, out.close()).await.ok();
-        session.finish().await;
+        Box::pin(session.finish()).await;
     }
 }
 
@@ -208,7 +208,7 @@ impl Session {
     }
 
     async fn serve(self: Arc<Self>, config: Arc<server::Config>, tunnel: Tunnel) {
-        let running = match server::run_stream(config, tunnel, Door::new(self.clone())).await {
+        let running = match Box::pin(server::run_stream(config, tunnel, Door::new(self.clone()))).await {
             Ok(running) => running,
             Err(e) => return tracing::debug!("inner session: {e}"),
         };

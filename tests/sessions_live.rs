@@ -410,8 +410,9 @@ async fn a_forward_is_listed_by_its_number_and_ended_by_it() {
     let mut byte = [0];
     assert!(!there.read(&mut byte).await.is_ok_and(|read| read > 0), "it is closed at the host too");
     forward.ends().await;
-    let finished = stage.door.wait_for("finished", 1).await;
-    assert_eq!(finished[0]["cause"], "ended-by-operator: genug");
+    // The forward's, the session's, the connection's: in the order in which they end.
+    let finished = stage.door.wait_for("finished", 3).await;
+    assert!(finished.iter().any(|line| line["cause"] == "ended-by-operator: genug"), "{finished:#?}");
     stage.close().await;
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Buf;
 use russh::{ChannelId, ChannelMsg, ChannelWriteHalf};
@@ -13,6 +14,9 @@ use tokio::time::{Sleep, sleep};
 
 use super::wire::GULP;
 use super::{Inbox, Ledger, Overfull, Piece};
+
+/// For a client to read why the session ends, before its way to it is closed.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// A channel's data, both ways.
 pub struct Tunnel {
@@ -23,6 +27,8 @@ pub struct Tunnel {
     ledger: Arc<Ledger>,
     pause: Option<Pin<Box<Sleep>>>,
     gulp: usize,
+    /// Between the last words and EOF.
+    parting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Tunnel {
@@ -31,7 +37,15 @@ impl Tunnel {
     where
         S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static,
     {
-        Self { inbox, out: Box::pin(out.make_writer()), ended: false, ledger, pause: None, gulp: GULP }
+        Self {
+            inbox,
+            out: Box::pin(out.make_writer()),
+            ended: false,
+            ledger,
+            pause: None,
+            gulp: GULP,
+            parting: None,
+        }
     }
 
     /// Ready once it may read.
@@ -108,6 +122,11 @@ impl AsyncWrite for Tunnel {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.inbox.poll_take(cx);
+        // The last words first: `ssh -W` ends at EOF, and a client that is just writing into it then never reads them.
+        if !self.inbox.is_closed() {
+            let parting = self.parting.get_or_insert_with(|| Box::pin(sleep(LAST_WORDS)));
+            ready!(parting.as_mut().poll(cx));
+        }
         self.out.as_mut().poll_shutdown(cx)
     }
 }

@@ -177,7 +177,7 @@ impl Opening {
 
     async fn recorded(self, target: Target, reply: ChannelOpenHandle) {
         let ask = Relay::to(target.place(&self.as_asked));
-        let started = match self.front.gate.open(ask.clone(), &self.who, None).await {
+        let started = match Box::pin(self.front.gate.open(ask.clone(), &self.who, None)).await {
             Ok(started) => Some(started),
             // The inner login asks for it; until then nothing is dialled.
             Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) => None,
@@ -193,10 +193,10 @@ impl Opening {
 
     async fn sealed(self, target: &Target, reply: ChannelOpenHandle) {
         let ask = Hop::to(target.place(&self.as_asked));
-        let started = match self.front.gate.open(ask.clone(), &self.who, None).await {
+        let started = match Box::pin(self.front.gate.open(ask.clone(), &self.who, None)).await {
             Ok(started) => started,
             Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) => {
-                match self.confirmed(&ask).await {
+                match Box::pin(self.confirmed(&ask)).await {
                     Ok(started) => started,
                     Err(reason) => return reply.reject(reason).await,
                 }
@@ -204,7 +204,7 @@ impl Opening {
             Err(refused) => return self.turn_away(reply, &refused).await,
         };
         let Some(host) = target.host() else { return };
-        let stream = match dial(&started, &host.address).await {
+        let stream = match Box::pin(dial(&started, &host.address)).await {
             Ok(stream) => stream,
             Err(away) => {
                 let outcome = Outcome {

@@ -44,7 +44,7 @@ pub async fn serve(
     if let Client::Channel { on_terminal, .. } = &mut client {
         *on_terminal = wish.terminal.is_some();
     }
-    match inbox.beside(session.open(wish.deed.clone(), &wish.as_asked)).await {
+    match inbox.beside(Box::pin(session.open(wish.deed.clone(), &wish.as_asked))).await {
         Err(Overfull) => client.end(None).await,
         Ok(Err(refused)) => {
             client.accept().await;
@@ -71,15 +71,16 @@ pub async fn run(
 ) -> u32 {
     let channel = session.numbers.fetch_add(1, Ordering::Relaxed);
     // No record, no session.
-    let scribe = match inbox.beside(Scribe::begin(session, wish, channel)).await {
+    let scribe = match inbox.beside(Box::pin(Scribe::begin(session, wish, channel))).await {
         Ok(Ok(scribe)) => scribe,
         Ok(Err(cannot)) => {
             client.accept().await;
-            return finish(inbox, client, started, unwritten(session, &cannot), Outcome::default()).await;
+            return Box::pin(finish(inbox, client, started, unwritten(session, &cannot), Outcome::default()))
+                .await;
         }
         Err(overfull) => {
             let ended = Ended::because(exit::FAILED, overfull.to_string(), None);
-            return finish(inbox, client, started, ended, Outcome::default()).await;
+            return Box::pin(finish(inbox, client, started, ended, Outcome::default())).await;
         }
     };
     let live = session.present.begin(channel, wish.about(&scribe, session.relays.clock.now()));
@@ -103,7 +104,7 @@ pub async fn run(
     session.present.counted().up.fetch_add(up, Ordering::Relaxed);
     session.present.counted().down.fetch_add(down, Ordering::Relaxed);
     // Whatever the client sends meanwhile: this is written to its end.
-    let recording = match inbox.letting_go(scribe.end(session, ended.exit)).await {
+    let recording = match inbox.letting_go(Box::pin(scribe.end(session, ended.exit))).await {
         Ok(recording) => recording,
         Err(cannot) => {
             if !ended.unwritten {
@@ -114,7 +115,7 @@ pub async fn run(
     };
     let outcome =
         Outcome { bytes_in: up, bytes_out: down, channel: Some(channel), recording, ..Outcome::default() };
-    finish(inbox, client, started, ended, outcome).await
+    Box::pin(finish(inbox, client, started, ended, outcome)).await
 }
 
 /// The last line, then the last frames.
@@ -154,7 +155,7 @@ async fn act(
     live: &live::Act,
 ) -> Ended {
     let german = session.pick("en", "de") == "de";
-    let begun = inbox.while_open(begin(session, wish)).await;
+    let begun = inbox.while_open(Box::pin(begin(session, wish))).await;
     let mut there = match begun {
         Err(why) => return Ended::given_up(why),
         Ok(Err(failed)) => {
@@ -192,7 +193,7 @@ async fn act(
         // What still runs there ends with its connection.
         out.close().await.ok();
         drop(back);
-        line.leave().await;
+        Box::pin(line.leave()).await;
     }
     ended
 }
