@@ -208,20 +208,21 @@ async fn logins(jumps: &Jumps, load: Load) -> Result<()> {
 }
 
 async fn idle(jumps: &Jumps) -> Result<()> {
-    println!("idle connections with one hop open, KiB each (goal of a recorded one: 128)");
-    for (n, jump) in jumps.all.iter().enumerate() {
-        let count = if n == 0 { IDLE_SSHD } else { IDLE };
-        let grown = measure::idle_at(jump.pid, &jump.target, Idle::Hop, count).await?;
-        let (rss, pss) = (grown.rss, grown.pss);
-        println!("    {:<10} {count:>4} at once   RSS {rss:>8.1}   PSS {pss:>8.1}", jump.name);
-    }
-    println!("idle terminals at the host by ssh -J, KiB each at the jump");
-    for jump in &jumps.all {
+    // First: what ended sessions leave to the allocator would hide what the next ones take.
+    println!("idle terminals at the host by ssh -J, KiB each at the jump (goal of a recorded one: 128)");
+    for jump in jumps.all.iter().filter(|jump| jump.name != "sealed") {
         let grown = runs::terminals(jumps, jump, TERMINALS).await?;
         println!(
             "    {:<10} {TERMINALS:>4} at once   RSS {:>8.1}   PSS {:>8.1}",
             jump.name, grown.rss, grown.pss
         );
+    }
+    println!("idle connections with one hop open, KiB each");
+    for (n, jump) in jumps.all.iter().enumerate().filter(|(_, jump)| !jump.name.starts_with("recorded")) {
+        let count = if n == 0 { IDLE_SSHD } else { IDLE };
+        let grown = measure::idle_at(jump.pid, &jump.target, Idle::Hop, count).await?;
+        let (rss, pss) = (grown.rss, grown.pss);
+        println!("    {:<10} {count:>4} at once   RSS {rss:>8.1}   PSS {pss:>8.1}", jump.name);
     }
     Ok(())
 }
