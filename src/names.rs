@@ -107,6 +107,13 @@ text_name!(
     |t| t.len() <= 63 && is_dashed(t, false)
 );
 text_name!(
+    /// What a Konnektor can be told to do, `reboot`, `delete-ct`, …
+    ActionName,
+    "action",
+    "a-z 0-9 and single dashes, at most 63",
+    |t| t.len() <= 63 && is_dashed(t, false)
+);
+text_name!(
     /// A kept backup: `YYYY-MM-DD-HH-MM.json` (UTC), a second one in the same minute `…-2.json`.
     BackupName,
     "backup",
@@ -179,6 +186,12 @@ impl HostPort {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The same host with another port; `None` for port 0.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> Option<Self> {
+        (port != 0).then(|| Self { host: self.host.clone(), port })
     }
 
     /// The TCP port, never 0.

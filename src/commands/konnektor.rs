@@ -14,7 +14,7 @@ use super::{Ended, Gone, Out, Works, exit};
 use crate::asks::{Command, Family, Form, Into, Verb};
 use crate::config::Language;
 use crate::journal::started::Started;
-use crate::konnektor::archive::{Archive, Stamp};
+use crate::konnektor::archive::{Archive, Stamp, write_services};
 use crate::konnektor::{Error, Pins, Profile, Progress, Reading, Spec, Step};
 use crate::names::{BackupName, KonnektorId, ServiceName};
 use crate::prompt::printable;
@@ -317,7 +317,7 @@ async fn show(
         out.data(json.to_vec()).await?;
         return Ok(Ended::done());
     }
-    let mut chosen = serde_json::Map::new();
+    let mut chosen = BTreeMap::new();
     for service in services {
         let Some(value) = archive.service(service) else {
             out.say(match out.language {
@@ -327,9 +327,11 @@ async fn show(
             .await?;
             return Err(Ended::failed(exit::USAGE, "no-such-service"));
         };
-        chosen.insert(service.to_string(), value.clone());
+        chosen.insert(service, value);
     }
-    let mut text = serde_json::to_vec_pretty(&chosen).unwrap_or_default();
+    let mut text = Vec::new();
+    // Writing into memory does not fail.
+    write_services(chosen.into_iter(), 0, &mut text).ok();
     text.push(b'\n');
     out.data(text).await?;
     Ok(Ended::done())
