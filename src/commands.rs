@@ -158,15 +158,6 @@ async fn begin_and_follow(
         }
     };
     let followed = async {
-        out.say(match out.language {
-            Language::English => {
-                format!("Job {0}: goes on if this line drops (jobs attach {0}).", job.number)
-            }
-            Language::German => {
-                format!("Auftrag {0}: läuft weiter, wenn die Leitung abbricht (jobs attach {0}).", job.number)
-            }
-        })
-        .await?;
         if let Some(foreground) = means.foreground {
             foreground.set(Some(&job));
         }
