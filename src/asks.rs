@@ -1,6 +1,10 @@
 //! What can be asked for, as data: commands, hops, relays, and what is done in a relayed session.
 //! Absent on purpose: how it was written (that is `commands`), and whether it may (that is `policy`).
 
+mod files;
+
+pub use files::{FileAsk, FilePlace};
+
 use crate::names::{BackupName, HostName, HostPort, KonnektorId, KonnektorName, ServiceName, SiteName};
 
 /// A family of asks, as `may = […]` in rules.toml names it.

@@ -1,6 +1,7 @@
 //! The table of remote commands: name, usage, help, parse; `help` is printed from it, and so is the prompt's completion.
 //! Absent on purpose: any shell. What was sent is parsed into a type or refused; nothing of it becomes a command line.
 
+pub mod files;
 mod konnektor;
 mod oneself;
 mod out;

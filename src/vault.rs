@@ -6,6 +6,7 @@
 //! age detects every change of a file, but proves no sender: hold a backup's own `konnektor` against the name asked for.
 
 mod identities;
+mod incoming;
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -24,6 +25,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 pub use identities::{generate_identity, read_identities};
+pub use incoming::{INCOMING_BYTES, INCOMING_FILES, INCOMING_LARGEST, Incoming};
 
 use crate::names::{BackupName, KonnektorId};
 

@@ -10,16 +10,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use russh::server::Msg;
-use russh::{Channel, ChannelId, ChannelWriteHalf, Disconnect};
+use russh::{Channel, ChannelId, ChannelMsg, ChannelWriteHalf, Disconnect};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::Front;
 use super::connection::Shared;
+use super::files::{Desk, Files, Table};
 use super::replies::Outgoing;
 use super::seat::{Keys, Seat};
 use crate::commands::{Gone, Out, Sink, Terminal, exit, words};
 use crate::config::Language;
+use crate::flow::{Backlog, Feed, Inbox, Piece};
 use crate::identity::Who;
 use crate::prompt::{Keyboard, Prompt, Read, Size};
 
@@ -43,6 +46,8 @@ struct Running {
     keyboard: Option<Arc<Keyboard>>,
     /// Where a terminal's keys go while somebody is connected on from it.
     keys: Option<Arc<Keys>>,
+    /// Where an SFTP client's packets go.
+    feed: Option<Arc<Feed>>,
     interrupt: Arc<tokio::sync::Notify>,
     task: Option<tokio::task::AbortHandle>,
     outgoing: Option<Arc<Outgoing>>,
@@ -54,6 +59,7 @@ pub struct Sessions {
     shared: Arc<Shared>,
     open: HashMap<ChannelId, Running>,
     tasks: JoinSet<()>,
+    files: Arc<Table>,
     refusals: usize,
     opened: usize,
 }
@@ -61,7 +67,7 @@ pub struct Sessions {
 impl Sessions {
     /// None yet.
     pub fn new(front: Arc<Front>, shared: Arc<Shared>) -> Self {
-        Self { front, shared, open: HashMap::new(), tasks: JoinSet::new(), refusals: 0, opened: 0 }
+        Self { front, shared, open: HashMap::new(), tasks: JoinSet::new(), files: Arc::default(), refusals: 0, opened: 0 }
     }
 
     /// A new session channel; `false` if there are too many.
@@ -89,6 +95,7 @@ impl Sessions {
             variables: 0,
             keyboard: None,
             keys: None,
+            feed: None,
             interrupt: Arc::default(),
             task: None,
             outgoing: None,
@@ -154,18 +161,48 @@ impl Sessions {
         })
     }
 
-    /// `subsystem`: there is none on the gateway itself (R62).
+    /// `subsystem`: `sftp`, whose files are the vault's and no file system's (R62), and no other.
     pub fn subsystem(&mut self, channel: ChannelId, name: &str) -> bool {
+        if name == "sftp" {
+            return self.sftp(channel);
+        }
         let asked: Box<[u8]> = format!("subsystem {name}").into_bytes().into();
         self.start(channel, move |job| async move {
             if job.front.gate.refuse(&job.who, "no-subsystem", &asked).await.is_err() {
                 return job.front.cannot_journal(&job.out).await;
             }
             let english =
-                "This gateway has no file system and no subsystems. What there is: ssh GATEWAY help";
+                "This gateway has no file system and no subsystem but sftp. What there is: ssh GATEWAY help";
             let german =
-                "Dieses Gateway hat kein Dateisystem und keine Subsysteme. Was es gibt: ssh GATEWAY help";
+                "Dieses Gateway hat kein Dateisystem und kein Subsystem außer sftp. Was es gibt: ssh GATEWAY help";
             super::told(&job.out, job.out.pick(english, german), exit::REFUSED).await
+        })
+    }
+
+    fn sftp(&mut self, channel: ChannelId) -> bool {
+        let Some(running) = self.open.get_mut(&channel) else { return false };
+        if running.idle.is_none() {
+            return false;
+        }
+        let backlog = Backlog::new(&self.shared.ledger);
+        self.shared.windows.watch(channel, &backlog);
+        let feed = Feed::new(backlog);
+        running.feed = Some(feed.clone());
+        let table = self.files.clone();
+        self.start(channel, move |job| async move {
+            let Job { front, who, out, outgoing, shared, .. } = job;
+            let stop = shared.stop.clone();
+            let gone = CancellationToken::new();
+            let _when_dropped = gone.clone().drop_guard();
+            let desk = Desk::new(front.clone(), who, shared, table, out.language);
+            let session = Files::new(desk).run(Inbox::fed(feed.clone()), outgoing, stop, gone);
+            // In a task of its own: its last lines are written, though the channel is gone.
+            let code = match tokio::spawn(session).await {
+                Ok(code) => code,
+                Err(_) => front.panicked(&out).await,
+            };
+            feed.close();
+            code
         })
     }
 
@@ -248,6 +285,9 @@ impl Sessions {
     /// Input. A prompt takes it; no command does, so it is let go.
     pub fn typed(&mut self, channel: ChannelId, data: &[u8]) {
         let Some(running) = self.open.get(&channel) else { return };
+        if let Some(feed) = &running.feed {
+            return feed.push(Piece::Data(Bytes::copy_from_slice(data)));
+        }
         if running.keys.as_ref().is_some_and(|keys| keys.typed(data)) {
             return;
         }
@@ -262,6 +302,9 @@ impl Sessions {
     /// EOF from the client.
     pub fn input_ended(&mut self, channel: ChannelId) {
         let Some(running) = self.open.get(&channel) else { return };
+        if let Some(feed) = &running.feed {
+            feed.push(Piece::Other(ChannelMsg::Eof));
+        }
         if let Some(keys) = &running.keys {
             keys.hang_up();
         }
