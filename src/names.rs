@@ -354,7 +354,12 @@ mod tests {
 
     #[test]
     fn incoming_files_have_plain_names_that_end_in_json() {
-        ok::<IncomingName>(&["a.json", "Praxis_2.edited-3.json", "7.json", &format!("{}.json", "a".repeat(96))]);
+        ok::<IncomingName>(&[
+            "a.json",
+            "Praxis_2.edited-3.json",
+            "7.json",
+            &format!("{}.json", "a".repeat(96)),
+        ]);
         bad::<IncomingName>(&[
             "",
             ".json",

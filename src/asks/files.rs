@@ -82,8 +82,7 @@ mod tests {
 
     #[test]
     fn each_place_is_of_the_family_that_a_rule_names() {
-        let id =
-            KonnektorId { site: "praxis-mueller".parse().unwrap(), konnektor: "main".parse().unwrap() };
+        let id = KonnektorId { site: "praxis-mueller".parse().unwrap(), konnektor: "main".parse().unwrap() };
         let name = "2026-11-21-16-04.json".parse().unwrap();
         let cases = [
             (FilePlace::Overview, "whoami", "sftp whoami", None),

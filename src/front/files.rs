@@ -13,7 +13,7 @@ mod spool;
 mod tree;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,7 +122,11 @@ impl Files {
         };
         if self.close_all().await.is_err() {
             let english = "The journal cannot be written.";
-            end = End::Because("cannot-journal".into(), english, "Das Protokoll kann nicht geschrieben werden.");
+            end = End::Because(
+                "cannot-journal".into(),
+                english,
+                "Das Protokoll kann nicht geschrieben werden.",
+            );
         }
         match end {
             End::Done => exit::DONE,
@@ -186,7 +190,11 @@ impl Files {
                 },
                 Err(broken) => {
                     let english = "These bytes are no SFTP.";
-                    return End::Because(format!("sftp-broken: {broken}"), english, "Diese Bytes sind kein SFTP.");
+                    return End::Because(
+                        format!("sftp-broken: {broken}"),
+                        english,
+                        "Diese Bytes sind kein SFTP.",
+                    );
                 }
             }
         }
@@ -228,7 +236,9 @@ impl Files {
     async fn request(&mut self, number: u32, request: Request) -> Result<Bytes, No> {
         let ok = |()| wire::status(number, status::OK, "", "");
         match request {
-            Request::Open { path, flags } => self.open_file(&path, flags).await.map(|h| wire::handle(number, h)),
+            Request::Open { path, flags } => {
+                self.open_file(&path, flags).await.map(|h| wire::handle(number, h))
+            }
             Request::OpenDir { path } => self.open_folder(&path).await.map(|h| wire::handle(number, h)),
             Request::Close { handle } => self.close(&handle).await.map(ok),
             Request::Read { handle, offset, len } => {

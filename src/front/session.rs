@@ -67,7 +67,15 @@ pub struct Sessions {
 impl Sessions {
     /// None yet.
     pub fn new(front: Arc<Front>, shared: Arc<Shared>) -> Self {
-        Self { front, shared, open: HashMap::new(), tasks: JoinSet::new(), files: Arc::default(), refusals: 0, opened: 0 }
+        Self {
+            front,
+            shared,
+            open: HashMap::new(),
+            tasks: JoinSet::new(),
+            files: Arc::default(),
+            refusals: 0,
+            opened: 0,
+        }
     }
 
     /// A new session channel; `false` if there are too many.

@@ -177,7 +177,11 @@ impl Vault {
         }
     }
 
-    async fn incoming_sidecar(&self, site: &SiteName, name: &IncomingName) -> Result<Option<Sidecar>, VaultError> {
+    async fn incoming_sidecar(
+        &self,
+        site: &SiteName,
+        name: &IncomingName,
+    ) -> Result<Option<Sidecar>, VaultError> {
         let found = match self.store.get(&about(site, name)).await {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),

@@ -107,10 +107,13 @@ mod tests {
 
     #[test]
     fn one_value_is_json_and_anything_else_is_not() {
-        for text in ["{}", "[1, 2.5e3, -7]", "\"ä\\u00e4\"", " null\n", r#"{"a": {"b": [true, false, "c"]}}"#] {
+        for text in ["{}", "[1, 2.5e3, -7]", "\"ä\\u00e4\"", " null\n", r#"{"a": {"b": [true, false, "c"]}}"#]
+        {
             assert!(is_json(text.as_bytes()), "{text}");
         }
-        for text in ["", " ", "{", "{}{}", "{} x", "{1: 2}", "nul", "\u{feff}{}", "[1,]", "{'a': 1}", "<?xml?>"] {
+        for text in
+            ["", " ", "{", "{}{}", "{} x", "{1: 2}", "nul", "\u{feff}{}", "[1,]", "{'a': 1}", "<?xml?>"]
+        {
             assert!(!is_json(text.as_bytes()), "{text}");
         }
         assert!(!is_json(b"\"\xff\""), "no UTF-8");

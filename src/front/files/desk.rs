@@ -80,7 +80,13 @@ pub struct Desk {
 
 impl Desk {
     /// For a channel of this connection.
-    pub fn new(front: Arc<Front>, who: Who, shared: Arc<Shared>, table: Arc<Table>, language: Language) -> Self {
+    pub fn new(
+        front: Arc<Front>,
+        who: Who,
+        shared: Arc<Shared>,
+        table: Arc<Table>,
+        language: Language,
+    ) -> Self {
         Self { front, who, table, language, shared, refusals: 0 }
     }
 

@@ -35,12 +35,15 @@ struct Whole {
 impl Files {
     /// A name that `incoming` would never keep is told so; anything else is nothing.
     pub(super) async fn misnamed(&mut self, path: &[u8]) -> No {
-        let seen = tree::misnamed(path).is_some_and(|site| self.desk.sees(&[Family::KonnektorRestore], &site));
+        let seen =
+            tree::misnamed(path).is_some_and(|site| self.desk.sees(&[Family::KonnektorRestore], &site));
         if !seen {
             return self.nothing("upload", path).await;
         }
-        let english = "A file here has a name of letters, digits, dots, dashes and underscores that ends in .json.";
-        let german = "Eine Datei heißt hier aus Buchstaben, Ziffern, Punkten und Strichen und endet auf .json.";
+        let english =
+            "A file here has a name of letters, digits, dots, dashes and underscores that ends in .json.";
+        let german =
+            "Eine Datei heißt hier aus Buchstaben, Ziffern, Punkten und Strichen und endet auf .json.";
         let no = No::new(status::FAILURE, self.desk.pick(english, german));
         self.desk.refuse("bad-name", &asked("upload", &[path]), no).await
     }
@@ -225,7 +228,8 @@ impl Files {
                 return Err(desk.gave_up(started, &failed, taken).await);
             }
             let sha256 = tokio::task::spawn_blocking(move || {
-                let digest = pieces.iter().fold(Sha256::new(), |digest, piece| digest.chain_update(piece.as_slice()));
+                let digest =
+                    pieces.iter().fold(Sha256::new(), |digest, piece| digest.chain_update(piece.as_slice()));
                 <[u8; 32]>::from(digest.finalize())
             });
             let sha256 = sha256.await.ok();
@@ -243,7 +247,13 @@ impl Files {
     pub(super) async fn remove(&mut self, path: &[u8]) -> Result<(), No> {
         let (site, name) = match tree::node(path) {
             Some(Node::Handed(site, name)) => (site, name),
-            Some(node @ (Node::Root | Node::Site(_) | Node::Konnektor(_) | Node::Backup(..) | Node::Incoming(_))) => {
+            Some(
+                node @ (Node::Root
+                | Node::Site(_)
+                | Node::Konnektor(_)
+                | Node::Backup(..)
+                | Node::Incoming(_)),
+            ) => {
                 return Err(self.read_only("remove", path, &node).await);
             }
             None => return Err(self.nothing("remove", path).await),
@@ -284,7 +294,9 @@ impl Files {
     pub(super) async fn rename(&mut self, from: &[u8], to: &[u8], replace: bool) -> Result<(), No> {
         let ask = asked("rename", &[from, to]);
         let (site, old, new) = match (tree::node(from), tree::node(to)) {
-            (Some(Node::Handed(site, old)), Some(Node::Handed(other, new))) if site == other => (site, old, new),
+            (Some(Node::Handed(site, old)), Some(Node::Handed(other, new))) if site == other => {
+                (site, old, new)
+            }
             (Some(Node::Handed(..)), None) => return Err(self.misnamed(to).await),
             (Some(node), _) => return Err(self.read_only("rename", from, &node).await),
             (None, _) => return Err(self.nothing("rename", from).await),
@@ -336,7 +348,13 @@ impl Files {
     pub(super) async fn set_stat(&mut self, path: &[u8], size: Option<u64>) -> Result<(), No> {
         let (site, name) = match tree::node(path) {
             Some(Node::Handed(site, name)) => (site, name),
-            Some(node @ (Node::Root | Node::Site(_) | Node::Konnektor(_) | Node::Backup(..) | Node::Incoming(_))) => {
+            Some(
+                node @ (Node::Root
+                | Node::Site(_)
+                | Node::Konnektor(_)
+                | Node::Backup(..)
+                | Node::Incoming(_)),
+            ) => {
                 return Err(self.read_only("setstat", path, &node).await);
             }
             None => return Err(self.nothing("setstat", path).await),
@@ -357,6 +375,9 @@ impl Files {
             return Ok(());
         }
         let english = "Open the file to change its size.";
-        Err(No::new(status::FAILURE, self.desk.pick(english, "Öffnen Sie die Datei, um ihre Größe zu ändern.")))
+        Err(No::new(
+            status::FAILURE,
+            self.desk.pick(english, "Öffnen Sie die Datei, um ihre Größe zu ändern."),
+        ))
     }
 }

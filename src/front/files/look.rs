@@ -49,7 +49,8 @@ impl Looked {
 }
 
 fn rows(listed: Vec<Listed>, kind: Kind) -> Vec<Row> {
-    let row = |file: Listed| Row { name: file.name, kind, bytes: file.bytes, time: file.time, owner: file.by };
+    let row =
+        |file: Listed| Row { name: file.name, kind, bytes: file.bytes, time: file.time, owner: file.by };
     listed.into_iter().map(row).collect()
 }
 
@@ -73,7 +74,8 @@ impl Files {
                 match self.desk.ask(FilePlace::Overview, &ask).await {
                     Ok(started) => {
                         let sites = self.desk.sites();
-                        let sites = sites.iter().map(|site| self.folder(site.as_str(), Kind::Folder)).collect();
+                        let sites =
+                            sites.iter().map(|site| self.folder(site.as_str(), Kind::Folder)).collect();
                         (Some(started), sites, row)
                     }
                     // Whom no rule names has an empty tree; the refusal is on record.
@@ -100,7 +102,7 @@ impl Files {
                 return Err(self.nothing("list", path).await);
             }
         };
-        Ok(self.put(Open::Folder(Folder { started, rows: rows.into(), sent: 0, row, turn })))
+        Ok(self.put(Open::Folder(Folder { started, rows: rows.into(), sent: 0, row, _turn: turn })))
     }
 
     fn of_site(&self, site: &SiteName) -> Vec<Row> {
@@ -223,7 +225,9 @@ impl Files {
 
     async fn row_handed(&mut self, path: &[u8], site: &SiteName, name: &Name) -> Result<Row, No> {
         let open = self.open.values().find_map(|open| match open {
-            Open::Writing(writing) if writing.site == *site && writing.name == *name => Some(writing.spool.len()),
+            Open::Writing(writing) if writing.site == *site && writing.name == *name => {
+                Some(writing.spool.len())
+            }
             Open::Writing(_) | Open::Folder(_) | Open::Reading(_) | Open::Over(_) => None,
         });
         let key = (site.clone(), name.as_str().into());
@@ -283,7 +287,9 @@ impl Files {
                 let (started, turn) = self.open_to_read(place, path).await?;
                 let listed = files::row_of(&started, &self.desk.front.works, &name).await;
                 let row = match listed {
-                    Ok(row) => row.map(|listed| rows(vec![listed], Kind::Kept)).and_then(|mut rows| rows.pop()),
+                    Ok(row) => {
+                        row.map(|listed| rows(vec![listed], Kind::Kept)).and_then(|mut rows| rows.pop())
+                    }
                     Err(failed) => return Err(self.desk.gave_up(started, &failed, 0).await),
                 };
                 let room = self.room(row.as_ref().map(|row| row.bytes));
@@ -291,11 +297,13 @@ impl Files {
                 let content = files::backup(&started, &self.desk.front.works).await;
                 self.reading(path, started, content, row, (room, turn)).await
             }
-            Some(node @ (Node::Backup(..) | Node::Root | Node::Site(_) | Node::Konnektor(_) | Node::Incoming(_)))
-                if writes =>
-            {
-                Err(self.read_only("upload", path, &node).await)
-            }
+            Some(
+                node @ (Node::Backup(..)
+                | Node::Root
+                | Node::Site(_)
+                | Node::Konnektor(_)
+                | Node::Incoming(_)),
+            ) if writes => Err(self.read_only("upload", path, &node).await),
             Some(_) => Err(self.nothing("open", path).await),
             None if writes => Err(self.misnamed(path).await),
             None => Err(self.nothing("open", path).await),
@@ -355,7 +363,7 @@ impl Files {
             Ok((content, row)) => {
                 let path = tree::absolute(path).unwrap_or_default();
                 let (seen, sent) = (Seen::default(), 0);
-                let reading = Reading { started, path, content, row, seen, sent, room };
+                let reading = Reading { started, path, content, row, seen, sent, _room: room };
                 Ok(self.put(Open::Reading(Box::new(reading))))
             }
             Err(failed) => Err(self.desk.gave_up(started, &failed, 0).await),

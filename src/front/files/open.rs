@@ -38,7 +38,7 @@ pub struct Folder {
     /// The folder itself.
     pub row: Row,
     /// One of the connection's.
-    pub turn: OwnedSemaphorePermit,
+    pub _turn: OwnedSemaphorePermit,
 }
 
 /// A file's content, decrypted once and wiped when it is closed.
@@ -56,7 +56,7 @@ pub struct Reading {
     /// Bytes that went out, those that did twice too.
     pub sent: u64,
     /// Its place in the gateway's memory, and among the connection's.
-    pub room: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    pub _room: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
 /// A file that is being handed in.
@@ -114,7 +114,9 @@ impl Folder {
     /// Its last line.
     pub async fn close(self, desk: &Desk) -> Result<(), No> {
         match self.started {
-            Some(started) => desk.finish(started, Outcome { bytes_out: self.sent, ..Outcome::default() }).await,
+            Some(started) => {
+                desk.finish(started, Outcome { bytes_out: self.sent, ..Outcome::default() }).await
+            }
             None => Ok(()),
         }
     }
@@ -133,8 +135,8 @@ impl Reading {
         // Opened and closed again, as clients do to see whether they may: nothing went over.
         if whole || bytes > 0 {
             let content = self.content;
-            let hashed = tokio::task::spawn_blocking(move || <[u8; 32]>::from(Sha256::digest(content.as_slice())));
-            let sha256 = if whole { hashed.await.ok() } else { None };
+            let hash = move || <[u8; 32]>::from(Sha256::digest(content.as_slice()));
+            let sha256 = if whole { tokio::task::spawn_blocking(hash).await.ok() } else { None };
             let path = &self.path;
             let line = FileLine { path, change: "download", bytes: Some(bytes), sha256, to: None, cause };
             desk.file(self.started.ask(), line).await?;

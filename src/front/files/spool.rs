@@ -43,7 +43,8 @@ impl Spool {
 
     /// Writes there; what lies between the end and there is zero.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Refused> {
-        let end = offset.checked_add(data.len() as u64).filter(|end| *end <= LARGEST).ok_or(Refused::TooLarge)?;
+        let end =
+            offset.checked_add(data.len() as u64).filter(|end| *end <= LARGEST).ok_or(Refused::TooLarge)?;
         if end > self.length {
             self.resize(end)?;
         }

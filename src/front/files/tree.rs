@@ -40,7 +40,8 @@ pub enum Name {
 
 impl Name {
     fn of(text: &str) -> Option<Self> {
-        let plain = text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-#".contains(&b));
+        let plain =
+            text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-#".contains(&b));
         match text.parse() {
             Ok(name) => Some(Self::Final(name)),
             Err(_) if plain && (text.ends_with(".filepart") || text.starts_with(".#")) => {

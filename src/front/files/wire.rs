@@ -32,8 +32,6 @@ pub mod status {
 
 /// `SSH_FXF_*`
 pub mod flags {
-    /// For reading.
-    pub const READ: u32 = 0x01;
     /// For writing.
     pub const WRITE: u32 = 0x02;
     /// At its end.
@@ -173,7 +171,8 @@ impl Reader {
     fn size(&mut self) -> Option<Option<u64>> {
         let present = self.u32()?;
         let size = if present & 1 == 0 { None } else { Some(self.u64()?) };
-        for words in [(2, 2), (4, 1), (8, 2)].map(|(flag, words)| if present & flag == 0 { 0 } else { words }) {
+        for words in [(2, 2), (4, 1), (8, 2)].map(|(flag, words)| if present & flag == 0 { 0 } else { words })
+        {
             for _ in 0..words {
                 self.u32()?;
             }
@@ -217,7 +216,9 @@ impl Reader {
             b"hardlink@openssh.com" => Request::Never { what: "link", path: self.string()? },
             b"expand-path@openssh.com" => {
                 let path = self.string()?;
-                Request::RealPath { path: path.strip_prefix(b"~").map_or(path.clone(), |rest| path.slice_ref(rest)) }
+                Request::RealPath {
+                    path: path.strip_prefix(b"~").map_or(path.clone(), |rest| path.slice_ref(rest)),
+                }
             }
             _ => Request::Unknown,
         })
@@ -279,12 +280,9 @@ impl Writer {
 /// VERSION.
 pub fn version() -> Bytes {
     let mut packet = Writer::new(2, 3);
-    for name in [
-        "posix-rename@openssh.com",
-        "fsync@openssh.com",
-        "limits@openssh.com",
-        "expand-path@openssh.com",
-    ] {
+    for name in
+        ["posix-rename@openssh.com", "fsync@openssh.com", "limits@openssh.com", "expand-path@openssh.com"]
+    {
         packet.string(name.as_bytes());
         packet.string(b"1");
     }
