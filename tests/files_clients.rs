@@ -14,7 +14,7 @@ mod files;
 use std::process::Stdio;
 use std::time::Duration;
 
-use door::{Door, JANE, Ran, ran};
+use door::{Door, JANE, Ran, Setup, ran};
 use files::{RULES, asked, holding, listed, openssh, settled, sftp, with_backup, with_rules};
 use serde_json::Value;
 use sha2::Digest as _;
@@ -175,7 +175,7 @@ async fn psftp_lists_fetches_and_hands_in() {
         let mut psftp = Command::new("psftp");
         psftp
             .env("PUTTYDIR", door.path().join("putty"))
-            .args(["-batch", "-no-antispoof", "-noagent", "-P", &door.port.to_string(), "-l", JANE, "-i"])
+            .args(["-batch", "-noagent", "-P", &door.port.to_string(), "-l", JANE, "-i"])
             .arg(door.path().join("jane.ppk"))
             .args(["-hostkey", &door.host_key_fingerprint(), "-b", "batch", "127.0.0.1"])
             .current_dir(door.path())
@@ -192,29 +192,28 @@ async fn psftp_lists_fetches_and_hands_in() {
     assert_eq!((read(&door, "fetched.json"), read(&door, "again.json")), (shown, EDITED.to_owned()));
     assert!(done.stdout.contains("Remote directory is now /praxis-mueller/incoming"), "{done:?}");
 
-    // psftp shows what the gateway says.
     let refused = psftp("cd /praxis-mueller/incoming\nput bad.json\nls\n").await;
-    let said = format!("{}{}", refused.stdout, refused.stderr);
-    assert!(said.contains("This is not JSON (line 1, column 3); nothing was kept."), "{said}");
+    assert!(refused.stdout.contains("error while closing: failure"), "{refused:?}");
+    settled(&door).await;
+    let causes: Vec<Value> = door.events("finished").iter().map(|line| line["cause"].clone()).collect();
+    assert!(causes.contains(&"incoming=not-json line=1 column=3".into()), "{causes:?}");
     assert!(!door.path().join("state/vault/praxis-mueller/incoming/bad.json.age").exists());
     door.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn paramiko_and_curl_bring_what_konnektor_show_shows() {
-    let (door, backup, shown) = with_backup(with_rules(RULES)).await;
+    // Neither answers a question: their key is held until the phone has said yes.
+    let gateway_more = format!("\n[users.\"{JANE}\"]\nbatch = \"hold-key\"\n");
+    let (door, backup, shown) = with_backup(Setup { gateway_more, ..with_rules(RULES) }).await;
     std::fs::write(door.path().join("edited.json"), EDITED).unwrap();
     let script = format!(
         r#"
 import json, sys, paramiko
 client = paramiko.SSHClient()
 client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
-transport = paramiko.Transport(("127.0.0.1", {port}))
-transport.start_client()
-key = paramiko.PKey.from_path("jane")
-transport.auth_publickey("{JANE}", key)
-transport.auth_interactive("{JANE}", lambda title, instructions, prompts: ["" for _ in prompts])
-sftp = paramiko.SFTPClient.from_transport(transport)
+client.connect("127.0.0.1", {port}, "{JANE}", key_filename="jane", allow_agent=False, look_for_keys=False, auth_timeout=60)
+sftp = client.open_sftp()
 sftp.get("{backup}", "fetched.json")
 with sftp.open("{backup}") as f:
     f.seek(10); middle = f.read(20).decode()
@@ -233,7 +232,7 @@ for what, path in (("open", "{backup}"), ("remove", "{backup}"), ("mkdir", "/pra
     except OSError as e:
         tried[what] = e.errno
 print(json.dumps(dict(middle=middle, before=before, after=sftp.listdir("/praxis-mueller/incoming"), tried=tried, root=sftp.normalize("."))))
-transport.close()
+client.close()
 "#,
         port = door.port
     );
@@ -261,7 +260,6 @@ transport.close()
         .arg(door.path().join("keys").join(format!("{JANE}.pub")));
     curl.arg(format!("sftp://127.0.0.1:{}{backup}", door.port)).kill_on_drop(true);
     let fetched = ran(curl).await;
-    // libssh2 answers an empty question with its password: nothing. Where it cannot, the reason is shown.
     is_done(&fetched);
     assert_eq!(fetched.stdout, shown);
     door.close().await;

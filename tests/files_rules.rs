@@ -13,7 +13,7 @@ mod files;
 
 use std::time::{Duration, Instant};
 
-use door::{JANE, Setup};
+use door::{Door, JANE, Setup};
 use files::{Hand, READ, RULES, asked, listed, settled, sftp, sftp_as, text, with_backup, with_rules};
 
 const BOB: &str = "firm-bob.roe";
@@ -71,17 +71,17 @@ async fn a_person_sees_what_the_rules_say_and_nothing_else_looks_as_if_it_were_t
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_without_a_rule_sees_an_empty_root_and_that_is_on_record() {
     let (door, backup, _) = with_backup(with_rules(RULES)).await;
-    let line = std::fs::read_to_string(door.path().join(format!("keys/{JANE}.pub"))).unwrap();
+    let line = door.make_key("bob");
     door.register(BOB, &line);
     door.reload().await;
-    let seen = sftp_as(&door, BOB, &["ls -la /"]).await;
+    let seen = sftp_as(&door, BOB, "bob", &["ls -la /"]).await;
     assert_eq!((seen.code, listed(&seen)), (0, vec![]), "{seen:?}");
     for line in [
         format!("get {backup}"),
         "ls /praxis-mueller".into(),
         "put jane.pub /praxis-mueller/incoming/a.json".into(),
     ] {
-        assert_ne!(sftp_as(&door, BOB, &[&line]).await.code, 0, "{line}");
+        assert_ne!(sftp_as(&door, BOB, "bob", &[&line]).await.code, 0, "{line}");
     }
     let refused = door.wait_for("refused", 2).await;
     let first = &refused[0];
@@ -172,23 +172,28 @@ async fn a_rule_that_confirms_asks_the_phone_once_for_a_family_at_a_site() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_codes_are_the_factor_a_rule_that_confirms_says_that_there_is_no_place_for_one() {
-    let (door, backup, _) = with_backup(with_rules(RULES)).await;
-    let all = ["konnektor backups", "konnektor show"];
-    std::fs::write(door.path().join("policy/rules.toml"), may(&all, "confirm = true")).unwrap();
-    let mut hand = Hand::open(&door).await;
-    // From here on codes are the factor; who is in is in.
-    let gateway = door.path().join("policy/gateway.toml");
-    let text = std::fs::read_to_string(&gateway).unwrap();
-    let text = text.replace("provider = \"webhook\"", "provider = \"totp\"");
-    let secrets = door.path().join("secrets/totp");
-    std::fs::create_dir_all(&secrets).unwrap();
-    let text = text.replace(
-        "# [second_factor.totp]",
-        &format!("[second_factor.totp]\ndirectory = \"{}\"", secrets.display()),
-    );
-    std::fs::write(&gateway, text).unwrap();
-    door.reload().await;
-    let refused = hand.open_file(&backup, READ).await;
+    const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+    let now = jiff::Timestamp::now();
+    let totp = totp_rs::Builder::new()
+        .with_algorithm(totp_rs::Algorithm::SHA1)
+        .with_digits(6)
+        .with_step_duration(30)
+        .with_secret(totp_rs::Secret::try_from_base32(SECRET).unwrap())
+        .build()
+        .unwrap();
+    let askpass = format!("#!/bin/sh\necho {}\n", totp.generate(now.as_second().unsigned_abs()));
+    let setup = Setup {
+        gateway: vec![("provider = \"webhook\"".into(), "provider = \"totp\"".into())],
+        files: vec![("secrets/totp/firm-jane.doe", SECRET.into(), 0o600), ("askpass", askpass, 0o700)],
+        clock: pforte::clock::Clock::of(move || now),
+        ..with_rules(&may(&["konnektor show"], "confirm = true"))
+    };
+    let door = Door::open(setup).await;
+    let mut ssh = door.ssh_command(JANE, "jane");
+    ssh.env("SSH_ASKPASS", door.path().join("askpass")).env("SSH_ASKPASS_REQUIRE", "force");
+    let mut hand = Hand::over(ssh);
+    hand.greet().await;
+    let refused = hand.open_file("/praxis-mueller/main/2026-11-21-16-04.json", READ).await;
     assert_eq!(refused.code(), 3, "{}", refused.sentence());
     assert!(refused.sentence().contains("SFTP has no place to type one"), "{}", refused.sentence());
     drop(hand);
@@ -216,11 +221,9 @@ async fn one_person_has_four_files_open_two_arriving_and_a_stalled_one_stops_no_
 
     // Requests without end, and no reply is ever read: another connection goes on as before.
     let handle = handles[1].clone();
-    let flood = async {
-        for _ in 0..20_000 {
-            hand.send(5, &[&handle, &0u64.to_be_bytes(), &200_000u32.to_be_bytes()]).await;
-        }
-    };
+    let request = [&[0, 0, 0, 25, 5, 0, 0, 0, 0][..], &handle, &[0; 8], &200_000u32.to_be_bytes()].concat();
+    let requests = request.repeat((16 << 20) / request.len());
+    let flood = hand.raw(&requests);
     assert!(tokio::time::timeout(Duration::from_secs(3), flood).await.is_err(), "it is held back");
     let began = Instant::now();
     let mut other = Hand::open(&door).await;

@@ -43,11 +43,26 @@ pub fn with_rules(rules: &str) -> Setup {
     Setup { rules: Some(rules.to_owned()), ..Setup::default() }
 }
 
-/// `sftp -b`, `scp` or another program with OpenSSH's options, for jane.
+/// `sftp` or `scp`, with jane's key.
 pub fn openssh(door: &Door, program: &str) -> Command {
+    openssh_as(door, program, "jane")
+}
+
+fn openssh_as(door: &Door, program: &str, key: &str) -> Command {
     let mut client = Command::new(program);
-    client.args(["-F", "none", "-P", &door.port.to_string(), "-i"]).arg(door.path().join("jane"));
-    client.args(["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "HostKeyAlias=gateway", "-o"]);
+    client.args(["-F", "none", "-P", &door.port.to_string(), "-i"]).arg(door.path().join(key));
+    // sftp's -b says BatchMode=yes, with which ssh asks no phone; what is said first counts.
+    client.args([
+        "-o",
+        "BatchMode=no",
+        "-o",
+        "IdentitiesOnly=yes",
+        "-o",
+        "IdentityAgent=none",
+        "-o",
+        "HostKeyAlias=gateway",
+        "-o",
+    ]);
     client.arg(format!("UserKnownHostsFile={}", door.path().join("known_hosts").display()));
     client.current_dir(door.path()).stdin(Stdio::null()).kill_on_drop(true);
     client
@@ -55,14 +70,14 @@ pub fn openssh(door: &Door, program: &str) -> Command {
 
 /// OpenSSH's sftp with these lines; it stops at the first that fails, unless that begins with `-`.
 pub async fn sftp(door: &Door, lines: &[&str]) -> Ran {
-    sftp_as(door, JANE, lines).await
+    sftp_as(door, JANE, "jane", lines).await
 }
 
-/// The same with jane's key as somebody else.
-pub async fn sftp_as(door: &Door, user: &str, lines: &[&str]) -> Ran {
+/// The same as anybody, with the private key `DIR/key`.
+pub async fn sftp_as(door: &Door, user: &str, key: &str, lines: &[&str]) -> Ran {
     let batch = tempfile::NamedTempFile::new_in(door.path()).unwrap();
     std::fs::write(batch.path(), lines.join("\n") + "\n").unwrap();
-    let mut client = openssh(door, "sftp");
+    let mut client = openssh_as(door, "sftp", key);
     client.arg("-b").arg(batch.path()).arg(format!("{user}@127.0.0.1"));
     ran(client).await
 }
@@ -166,7 +181,11 @@ pub const WRITE: u32 = 0x1a;
 impl Hand {
     /// The subsystem, nothing said yet.
     pub fn begin(door: &Door) -> Self {
-        let mut ssh = door.ssh_command(JANE, "jane");
+        Self::over(door.ssh_command(JANE, "jane"))
+    }
+
+    /// The same over an ssh with everything but its host.
+    pub fn over(mut ssh: Command) -> Self {
         ssh.args(["-s", "127.0.0.1", "sftp"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -179,10 +198,15 @@ impl Hand {
     /// The same, greeted.
     pub async fn open(door: &Door) -> Self {
         let mut hand = Self::begin(door);
-        hand.raw(&[0, 0, 0, 5, 1, 0, 0, 0, 3]).await;
-        let version = hand.reply().await.unwrap();
-        assert_eq!((version.kind, version.number), (2, 3));
+        hand.greet().await;
         hand
+    }
+
+    /// INIT and VERSION.
+    pub async fn greet(&mut self) {
+        self.raw(&[0, 0, 0, 5, 1, 0, 0, 0, 3]).await;
+        let version = self.reply().await.unwrap();
+        assert_eq!((version.kind, version.number), (2, 3));
     }
 
     pub async fn raw(&mut self, bytes: &[u8]) {
