@@ -15,7 +15,7 @@ use crate::asks::{Command, Family, Form, Into, Verb};
 use crate::config::Language;
 use crate::journal::started::Started;
 use crate::konnektor::archive::{Archive, Stamp, write_services};
-use crate::konnektor::{Error, Pins, Profile, Progress, Reading, Spec, Step};
+use crate::konnektor::{Error, Pins, Profiles, Progress, Reading, Spec, Step};
 use crate::names::{BackupName, KonnektorId, ServiceName};
 use crate::prompt::printable;
 use crate::vault::{About, Kept, Vault, VaultError};
@@ -37,8 +37,8 @@ pub struct Konnektors {
     pub vault: Vault,
     /// Certificates seen first.
     pub pins: Arc<dyn Pins>,
-    /// What is known of the product's firmware.
-    pub profile: Profile,
+    /// What is known of each make; changed as a whole when files change.
+    pub profiles: ArcSwap<Profiles>,
 }
 
 /// Runs it.
@@ -113,8 +113,8 @@ async fn backup(
         return Err(no_such(out, id).await);
     };
     let taken = works.clock.now();
-    let opened =
-        crate::konnektor::open(known.spec.clone(), konnektors.profile.clone(), konnektors.pins.clone()).await;
+    let profiles = konnektors.profiles.load_full();
+    let opened = crate::konnektor::open(known.spec.clone(), &profiles, konnektors.pins.clone()).await;
     let driver = match opened {
         Ok(driver) => driver,
         Err(e) => return Err(failed(out, &e).await),
