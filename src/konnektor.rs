@@ -12,6 +12,7 @@ mod profile;
 mod rest;
 mod rise;
 mod secunet;
+mod status;
 
 pub mod archive;
 pub mod perform;
@@ -28,6 +29,7 @@ pub use error::Error;
 pub use identify::Identity;
 pub use json::{Json, Part, Parts};
 pub use profile::{Action, Profile, Profiles, Service};
+pub use status::{Line as StatusLine, Status, status_of};
 
 use profile::Login;
 

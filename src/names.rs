@@ -121,6 +121,13 @@ text_name!(
     is_backup_name
 );
 text_name!(
+    /// A file that a person handed in, in a site's `incoming`: `NAME.json`.
+    IncomingName,
+    "file",
+    "a name of A-Z a-z 0-9 . _ - that ends in .json, at most 101",
+    is_incoming_name
+);
+text_name!(
     /// The SHA-256 fingerprint of a public key as OpenSSH prints it: `SHA256:` and 43 base64 characters.
     Fingerprint,
     "fingerprint",
@@ -166,6 +173,13 @@ fn is_backup_name(text: &str) -> bool {
         [..] => false,
     };
     digits(y, 4) && [mo, d, h, mi].iter().all(|p| digits(p, 2)) && again_ok
+}
+
+fn is_incoming_name(text: &str) -> bool {
+    let Some(stem) = text.strip_suffix(".json") else { return false };
+    stem.len() <= 96
+        && stem.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
+        && stem.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 fn is_fingerprint(text: &str) -> bool {

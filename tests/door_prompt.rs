@@ -144,7 +144,7 @@ async fn a_person_is_greeted_helped_remembered_and_let_go() {
     assert!(shown.contains("firm-jane.doe: help shows what there is, Ctrl-D leaves."), "{shown}");
     assert!(shown.contains("Confirm on your phone."), "{shown}");
 
-    let help = terminal.enter("help").await;
+    let help = terminal.enter("help konnektor backup").await;
     assert!(help.contains("konnektor backup [-i SITE[/KONNEKTOR]] [-f FILE|-]"), "{help}");
     let whoami = terminal.enter("whoami").await;
     assert!(whoami.starts_with("user: firm-jane.doe\nfirm: firm\n"), "{whoami}");
