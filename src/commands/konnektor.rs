@@ -16,7 +16,7 @@ use super::{Ended, Gone, Input, Out, Works, exit};
 use crate::asks::{Command, Family, Form, Verb};
 use crate::config::Language;
 use crate::journal::started::Started;
-use crate::konnektor::{Error, Konnektor, Pins, Profile, Spec};
+use crate::konnektor::{Error, Konnektor, Pins, Profiles, Spec};
 use crate::names::KonnektorId;
 use crate::vault::{Vault, VaultError};
 
@@ -39,8 +39,8 @@ pub struct Konnektors {
     pub vault: Vault,
     /// Certificates seen first.
     pub pins: Arc<dyn Pins>,
-    /// What is known of the product's firmware.
-    pub profile: Profile,
+    /// What is known of each make; changed as a whole when files change.
+    pub profiles: ArcSwap<Profiles>,
 }
 
 impl Konnektors {
@@ -49,8 +49,8 @@ impl Konnektors {
         let Some(known) = self.known.load().get(id).cloned() else {
             return Err(no_such(out, id).await);
         };
-        let opened =
-            crate::konnektor::open(known.spec.clone(), self.profile.clone(), self.pins.clone()).await;
+        let profiles = self.profiles.load_full();
+        let opened = crate::konnektor::open(known.spec.clone(), &profiles, self.pins.clone()).await;
         match opened {
             Ok(driver) => Ok((driver, known)),
             Err(e) => Err(failed(out, &e).await),
