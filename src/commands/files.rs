@@ -182,12 +182,11 @@ pub async fn incoming(started: &Started<FileAsk>, works: &Works) -> Result<Vec<L
     let (site, vault) = (at_incoming(started)?, &works.konnektors.vault);
     let mut listed = Vec::new();
     for file in vault.list_incoming(site).await? {
-        let bytes = match file.bytes {
-            Some(bytes) => bytes,
-            None => {
-                let content = vault.get_incoming(site, &file.name).await;
-                content.map_or(file.sealed_bytes, |content| content.len() as u64)
-            }
+        let bytes = if let Some(bytes) = file.bytes {
+            bytes
+        } else {
+            let content = vault.get_incoming(site, &file.name).await;
+            content.map_or(file.sealed_bytes, |content| content.len() as u64)
         };
         listed.push(Listed {
             name: file.name.to_string(),
