@@ -213,7 +213,8 @@ impl Stage {
     /// Each service as it came back against the box's own file, personal data aside.
     fn compare(&self, json: &str) -> Result<usize> {
         let archive = Archive::parse(json.as_bytes())?;
-        let back: BTreeMap<&ServiceName, &Value> = archive.services().collect();
+        let back: BTreeMap<&ServiceName, Value> =
+            archive.services().map(|(name, value)| (name, value.value())).collect();
         for name in simulator::SERVICES {
             let file = self.dir.join("konnektor").join(format!("{name}.json"));
             let held: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;

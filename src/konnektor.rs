@@ -1,5 +1,5 @@
-//! The boxes' management interface: identify one and read its services, whatever the make; a driver a vendor below.
-//! Absent on purpose: SSH, policy, storage, and anything that writes to a box.
+//! The boxes' management interface: identify one, read and write its services, whatever the make; a driver a vendor below.
+//! Absent on purpose: SSH, policy, and storage.
 
 mod certificate;
 mod error;
@@ -9,6 +9,7 @@ mod json;
 mod kocobox;
 mod personal;
 mod profile;
+mod status;
 
 pub mod archive;
 pub mod simulator;
@@ -21,9 +22,11 @@ use async_trait::async_trait;
 pub use certificate::{CertificatePin, LearnNothing, Listener, NotKept, Pinned, Pins};
 pub use error::Error;
 pub use identify::Identity;
-pub use profile::{Profile, Service};
+pub use json::{Json, Part, Parts};
+pub use profile::{Action, Profile, Service};
+pub use status::{Line as StatusLine, Status, status_of};
 
-use crate::names::{HostPort, KonnektorId, ServiceName};
+use crate::names::{ActionName, HostPort, KonnektorId, ServiceName};
 use crate::secret::Secret;
 
 /// The makes of Konnektor a site's file can name.
@@ -87,6 +90,16 @@ impl Spec {
     /// The default of [`Spec::parallel`].
     pub const PARALLEL: usize = 4;
 
+    /// The same box at another address of its network; `connector.sds` moves with it where it was beside it.
+    pub(crate) fn moved(&self, address: HostPort) -> Self {
+        let beside = self.sds_address.as_ref().filter(|sds| sds.host() == self.address.host());
+        let sds_address = match beside {
+            Some(sds) => address.with_port(sds.port()),
+            None => self.sds_address.clone(),
+        };
+        Self { address, sds_address, ..self.clone() }
+    }
+
     pub(crate) fn slots(&self) -> usize {
         self.parallel.clamp(1, 16)
     }
@@ -135,7 +148,7 @@ pub struct ServiceRead {
     /// Which.
     pub service: ServiceName,
     /// Its value.
-    pub value: serde_json::Value,
+    pub value: Json,
     /// Bytes of the answer's body, before anything was taken out.
     pub bytes: usize,
     /// JSON pointers of what was taken out, into the answer as it came.
@@ -151,14 +164,25 @@ pub struct Reading {
     pub failed: Vec<(ServiceName, Error)>,
 }
 
-/// A Konnektor's management interface, the reading half.
+/// A Konnektor's management interface.
 #[async_trait]
 pub trait Konnektor: Send + Sync {
+    /// What is known of its make.
+    fn profile(&self) -> &Profile;
+    /// Where it is dialled.
+    fn address(&self) -> &HostPort;
+    /// The same box at another address, with the same certificate.
+    fn at(&self, address: HostPort) -> Arc<dyn Konnektor>;
     /// Make, firmware, hardware, from `connector.sds`; needs no login.
     async fn identify(&self) -> Result<Identity, Error>;
     /// Reads the services (an empty list: all that belong to a backup). One that fails does not stop the others;
     /// an error of the whole box, or no service read at all, is an `Err`.
     async fn read(&self, services: &[ServiceName], progress: &dyn Progress) -> Result<Reading, Error>;
+    /// Writes one service's value as a whole. An `Err` other than a refusal leaves open whether it arrived: read it.
+    /// Logs in again where the session ended before; never sends twice what may have arrived.
+    async fn write(&self, service: &ServiceName, value: &Json) -> Result<(), Error>;
+    /// Has the box do something; `data` must fit the action's schema. Gives what it answered, at most 4 KiB of it.
+    async fn perform(&self, action: &ActionName, data: Option<&Json>) -> Result<String, Error>;
     /// Ends the session at the box, where its profile knows how; never fails.
     async fn logout(&self);
 }

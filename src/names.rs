@@ -107,6 +107,13 @@ text_name!(
     |t| t.len() <= 63 && is_dashed(t, false)
 );
 text_name!(
+    /// What a Konnektor can be told to do, `reboot`, `delete-ct`, …
+    ActionName,
+    "action",
+    "a-z 0-9 and single dashes, at most 63",
+    |t| t.len() <= 63 && is_dashed(t, false)
+);
+text_name!(
     /// A kept backup: `YYYY-MM-DD-HH-MM.json` (UTC), a second one in the same minute `…-2.json`.
     BackupName,
     "backup",
@@ -114,10 +121,10 @@ text_name!(
     is_backup_name
 );
 text_name!(
-    /// A file that somebody handed in for a site: `[A-Za-z0-9][A-Za-z0-9._-]{0,95}\.json`.
+    /// A file that a person handed in, in a site's `incoming`: `NAME.json`.
     IncomingName,
-    "incoming file",
-    "letters, digits, dots, dashes and underscores, the first one a letter or digit, at most 96, and then .json",
+    "file",
+    "a name of A-Z a-z 0-9 . _ - that ends in .json, at most 101",
     is_incoming_name
 );
 text_name!(
@@ -170,7 +177,7 @@ fn is_backup_name(text: &str) -> bool {
 
 fn is_incoming_name(text: &str) -> bool {
     let Some(stem) = text.strip_suffix(".json") else { return false };
-    (1..=96).contains(&stem.len())
+    stem.len() <= 96
         && stem.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
         && stem.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
@@ -193,6 +200,12 @@ impl HostPort {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The same host with another port; `None` for port 0.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> Option<Self> {
+        (port != 0).then(|| Self { host: self.host.clone(), port })
     }
 
     /// The TCP port, never 0.

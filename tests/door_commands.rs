@@ -411,7 +411,7 @@ async fn data_goes_to_standard_output_and_sentences_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn programs_get_json_and_only_what_is_built_is_told() {
+async fn programs_get_json_and_all_that_is_permitted() {
     let rule = "[[rule]]\nwho = [\"firm-*\"]\nmay = [\"*\"]\non = [\"praxis-mueller\"]\n";
     let door = Door::open(Setup { rules: Some(rule.into()), ..Setup::default() }).await;
     let master = Master::open(&door).await;
@@ -437,9 +437,15 @@ async fn programs_get_json_and_only_what_is_built_is_told() {
     );
     let built = [
         "konnektor list",
+        "konnektor status",
         "konnektor backup",
         "konnektor backups",
         "konnektor show",
+        "konnektor diff",
+        "konnektor restore",
+        "konnektor perform",
+        "konnektor terminals",
+        "konnektor remap",
         "hop portal",
         "hop backup",
         "forward portal",

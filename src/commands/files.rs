@@ -136,9 +136,12 @@ pub async fn backups(started: &Started<FileAsk>, works: &Works) -> Result<Vec<Li
     let mut all = Vec::new();
     for kept in vault.list(id).await? {
         // Without a sidecar only the content knows how long it is; a damaged one shows as it lies there.
-        let bytes = match &kept.about {
-            Some(_) => kept.bytes,
-            None => vault.get(id, &kept.name).await.map_or(kept.bytes, |content| content.len() as u64),
+        let bytes = if kept.about.is_some() {
+            kept.bytes
+        } else {
+            let length = |from: &mut dyn std::io::Read| std::io::copy(from, &mut std::io::sink()).ok();
+            let length = vault.get_read(id, &kept.name, length).await;
+            length.ok().flatten().unwrap_or(kept.bytes)
         };
         all.push(listed(&kept, bytes));
     }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -20,11 +19,14 @@ use super::connection::Shared;
 use super::files::{Desk, Files, Table};
 use super::replies::Outgoing;
 use super::seat::{Keys, Seat};
-use crate::commands::{Gone, Out, Sink, Terminal, exit, words};
+use super::serve::Given;
+use super::talk::talk;
+use crate::asks::Verb;
+use crate::commands::{self, Foreground, Input, Out, Sink, Terminal, exit};
 use crate::config::Language;
 use crate::flow::{Backlog, Feed, Inbox, Piece};
 use crate::identity::Who;
-use crate::prompt::{Keyboard, Prompt, Read, Size};
+use crate::prompt::{Keyboard, Prompt, Size};
 
 /// Environment variables that one channel may set, all that are not kept included.
 const VARIABLES: usize = 64;
@@ -48,9 +50,19 @@ struct Running {
     keys: Option<Arc<Keys>>,
     /// Where an SFTP client's packets go.
     feed: Option<Arc<Feed>>,
+    /// Standard input of a command that reads a file from it.
+    input: Option<Arc<Input>>,
     interrupt: Arc<tokio::sync::Notify>,
     task: Option<tokio::task::AbortHandle>,
     outgoing: Option<Arc<Outgoing>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(input) = &self.input {
+            input.cut();
+        }
+    }
 }
 
 /// All session channels of a connection. Dropped with it, and all that runs in them too.
@@ -104,6 +116,7 @@ impl Sessions {
             keyboard: None,
             keys: None,
             feed: None,
+            input: None,
             interrupt: Arc::default(),
             task: None,
             outgoing: None,
@@ -163,9 +176,29 @@ impl Sessions {
     /// `exec`.
     pub fn exec(&mut self, channel: ChannelId, command: &[u8]) -> bool {
         let command: Box<[u8]> = command.into();
+        let wish = commands::parse(&command).ok().map(|draft| draft.verb);
+        let Some(running) = self.open.get_mut(&channel) else { return false };
+        if running.idle.is_none() {
+            return false;
+        }
+        // Set up before the client's next packet, which may be its input.
+        if wish.as_ref().is_some_and(Verb::reads_input) {
+            running.input = Some(Arc::default());
+        }
+        let input = running.input.clone();
+        if wish.as_ref().is_some_and(Verb::asks_back)
+            && input.is_none()
+            && let Some((term, size)) = running.terminal.clone()
+        {
+            let (screen, shown) = mpsc::channel(4);
+            let (prompt, keyboard) = Prompt::open(&term, size, screen.clone());
+            running.keyboard = Some(Arc::new(keyboard));
+            return self.start(channel, move |job| talk(job, prompt, screen, shown, Some(command)));
+        }
         self.start(channel, move |job| async move {
             let seat = job.seat(job.outgoing.clone());
-            job.front.serve(&command, &job.who, &job.out, None, seat.as_ref()).await
+            let given = Given { prompt: None, seat: seat.as_ref(), input, foreground: &job.foreground };
+            job.front.serve(&command, &job.who, &job.out, given).await
         })
     }
 
@@ -233,7 +266,7 @@ impl Sessions {
         let (screen, shown) = mpsc::channel(4);
         let (prompt, keyboard) = Prompt::open(&term, size, screen.clone());
         running.keyboard = Some(Arc::new(keyboard));
-        self.start(channel, move |job| talk(job, prompt, screen, shown))
+        self.start(channel, move |job| talk(job, prompt, screen, shown, None))
     }
 
     /// Starts the channel's one task; `false` if it has had one.
@@ -258,7 +291,9 @@ impl Sessions {
             keys: running.keys.clone(),
             channel,
             shared: self.shared.clone(),
+            foreground: Arc::default(),
         };
+        let foreground = job.foreground.clone();
         let (interrupt, stop) = (running.interrupt.clone(), self.shared.stop.clone());
         let front = self.front.clone();
         let mut task = Box::pin(async move {
@@ -271,7 +306,10 @@ impl Sessions {
                 },
                 // The connection has to end: what runs ends now, not when its client has heard of it.
                 () = stop.cancelled() => return,
-                () = interrupt.notified() => super::told(&out, out.pick("Interrupted.", "Abgebrochen."), exit::FAILED).await,
+                () = interrupt.notified() => {
+                    foreground.interrupt();
+                    super::told(&out, out.pick("Interrupted.", "Abgebrochen."), exit::FAILED).await
+                }
             };
             outgoing.end(code).await;
         });
@@ -296,6 +334,9 @@ impl Sessions {
         if let Some(feed) = &running.feed {
             return feed.push(Piece::Data(Bytes::copy_from_slice(data)));
         }
+        if let Some(input) = &running.input {
+            return input.push(data);
+        }
         if running.keys.as_ref().is_some_and(|keys| keys.typed(data)) {
             return;
         }
@@ -313,6 +354,9 @@ impl Sessions {
         if let Some(feed) = &running.feed {
             feed.push(Piece::Other(ChannelMsg::Eof));
         }
+        if let Some(input) = &running.input {
+            input.end();
+        }
         if let Some(keys) = &running.keys {
             keys.hang_up();
         }
@@ -323,8 +367,9 @@ impl Sessions {
 
     /// CLOSE from the client: what runs there ends.
     pub fn closed(&mut self, channel: ChannelId) {
+        // What is dropped with it cuts its input.
         if let Some(running) = self.open.remove(&channel)
-            && let Some(task) = running.task
+            && let Some(task) = &running.task
         {
             task.abort();
         }
@@ -363,123 +408,22 @@ impl Sessions {
 }
 
 /// What a channel's task works with.
-struct Job {
-    front: Arc<Front>,
-    who: Who,
-    out: Out,
-    outgoing: Arc<Outgoing>,
-    keyboard: Option<Arc<Keyboard>>,
+pub(super) struct Job {
+    pub(super) front: Arc<Front>,
+    pub(super) who: Who,
+    pub(super) out: Out,
+    pub(super) outgoing: Arc<Outgoing>,
+    pub(super) keyboard: Option<Arc<Keyboard>>,
     keys: Option<Arc<Keys>>,
     channel: ChannelId,
     shared: Arc<Shared>,
+    pub(super) foreground: Arc<Foreground>,
 }
 
 impl Job {
     /// The terminal, if there is one, with this screen.
-    fn seat(&self, screen: Arc<dyn Sink>) -> Option<Seat> {
+    pub(super) fn seat(&self, screen: Arc<dyn Sink>) -> Option<Seat> {
         let keys = self.keys.clone()?;
         Some(Seat::new(keys, screen, self.channel, self.shared.clone(), self.shared.numbers.clone()))
     }
-}
-
-/// The prompt: line by line, the same commands as by exec. All that is shown goes through one queue, in its order.
-async fn talk(
-    job: Job,
-    prompt: Prompt,
-    screen: mpsc::Sender<Bytes>,
-    mut shown: mpsc::Receiver<Bytes>,
-) -> u32 {
-    let screen = Arc::new(Screen(screen));
-    let seat = job.seat(screen.clone());
-    let Job { front, who, out, outgoing, keyboard, .. } = job;
-    let out = Out::new(screen, out.language, Terminal::Screen);
-    let pump = async move {
-        while let Some(bytes) = shown.recv().await {
-            if outgoing.output(bytes).await.is_err() {
-                break;
-            }
-        }
-    };
-    // Both at once, and to the end of both: the last words are shown, and a client that takes none ends the talk.
-    let (code, ()) = tokio::join!(converse(front, who, out, prompt, keyboard, seat), pump);
-    code
-}
-
-/// A screen that the prompt and the commands share.
-struct Screen(mpsc::Sender<Bytes>);
-
-#[async_trait::async_trait]
-impl Sink for Screen {
-    async fn output(&self, data: Bytes) -> Result<(), Gone> {
-        self.0.send(data).await.map_err(|_| Gone)
-    }
-
-    async fn errors(&self, data: Bytes) -> Result<(), Gone> {
-        self.output(data).await
-    }
-}
-
-async fn converse(
-    front: Arc<Front>,
-    who: Who,
-    out: Out,
-    mut prompt: Prompt,
-    keyboard: Option<Arc<Keyboard>>,
-    seat: Option<Seat>,
-) -> u32 {
-    prompt.set_completions(words());
-    let greeting = match out.language {
-        Language::English => format!("{}: help shows what there is, Ctrl-D leaves.", who.user()),
-        Language::German => format!("{}: help zeigt, was es gibt; Strg-D beendet.", who.user()),
-    };
-    if out.say(greeting).await.is_err() {
-        return exit::FAILED;
-    }
-    let idle = front.keeper.limits().idle;
-    let mut last = exit::DONE;
-    loop {
-        let line = tokio::select! {
-            line = prompt.read_line("pforte> ") => line,
-            () = idle_end(idle, &out) => return exit::DONE,
-        };
-        let line = match line {
-            Read::Line(line) => line,
-            Read::Interrupted => continue,
-            Read::End => return last,
-        };
-        last = match line.trim() {
-            "" => last,
-            "exit" | "quit" | "logout" => return last,
-            command => {
-                let interrupted = async {
-                    match &keyboard {
-                        Some(keyboard)
-                            if keyboard.interrupted().wait_for(|pressed| *pressed).await.is_ok() => {}
-                        Some(_) | None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    code = front.serve(command.as_bytes(), &who, &out, Some(&mut prompt), seat.as_ref()) => code,
-                    () = interrupted => super::told(&out, "^C", exit::FAILED).await,
-                }
-            }
-        };
-        if last == exit::CANNOT_JOURNAL {
-            return last;
-        }
-    }
-}
-
-/// Warns a minute before the end, then ends.
-async fn idle_end(idle: Duration, out: &Out) {
-    let warning = idle.min(Duration::from_mins(1));
-    tokio::time::sleep(idle.saturating_sub(warning)).await;
-    let text = out.pick(
-        "\nThis prompt ends in a minute, for nothing was typed.",
-        "\nDiese Eingabe endet in einer Minute, weil nichts getippt wurde.",
-    );
-    if out.say(text).await.is_err() {
-        return;
-    }
-    tokio::time::sleep(warning).await;
 }

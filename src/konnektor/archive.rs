@@ -2,14 +2,14 @@
 //! Absent on purpose: encryption and storage (the vault's), and writing back to a box.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::konnektor::{CertificatePin, Identity, Reading};
+use crate::konnektor::{CertificatePin, Identity, Json, Part, Parts, Reading};
 use crate::names::{KonnektorId, ServiceName, SessionId, Username};
 
 /// The version of the file's form.
@@ -82,13 +82,13 @@ pub struct Stamp {
 }
 
 /// A backup.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Archive {
     /// The head.
     #[serde(rename = "pforte")]
     pub about: About,
-    services: BTreeMap<ServiceName, Value>,
+    services: BTreeMap<ServiceName, Json>,
 }
 
 /// Why a file is not a backup; names the place, never what stands there.
@@ -194,8 +194,8 @@ impl Archive {
         for read in reading.services {
             let name = read.service;
             about.stripped.extend(read.stripped.iter().map(|pointer| format!("/{name}{pointer}")));
-            containers(&read.value, &format!("/{name}"), &mut about.pkcs12);
-            about.services.insert(name.clone(), Sum::of(&canonical(&read.value)));
+            containers(read.value.part(), &format!("/{name}"), &mut about.pkcs12);
+            about.services.insert(name.clone(), Sum::of(read.value.text().as_bytes()));
             services.insert(name, read.value);
         }
         Self { about, services }
@@ -204,10 +204,23 @@ impl Archive {
     /// The file: pretty JSON with a line feed at its end.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        // Maps with text keys and JSON values: serialising them into memory has no way to fail.
-        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        text.push(b'\n');
+        let mut text = Vec::new();
+        // Writing into memory does not fail.
+        self.write_to(&mut text).ok();
         text
+    }
+
+    /// Writes the file, without a copy of it in memory.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_to(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let about = serde_json::to_value(&self.about).map_err(std::io::Error::other)?;
+        out.write_all(b"{\n  \"pforte\": ")?;
+        Json::of(&about).pretty(1, out)?;
+        out.write_all(b",\n  \"services\": ")?;
+        write_services(self.services(), 1, out)?;
+        out.write_all(b"\n}\n")
     }
 
     /// Reads a file back and holds every value against its sum.
@@ -215,8 +228,19 @@ impl Archive {
     /// # Errors
     /// [`BadArchive`].
     pub fn parse(bytes: &[u8]) -> Result<Self, BadArchive> {
-        let archive: Self = serde_json::from_slice(bytes)
-            .map_err(|e| BadArchive::Form { line: e.line(), column: e.column() })?;
+        Self::checked(serde_json::from_slice(bytes))
+    }
+
+    /// The same out of a stream, without a copy of it in memory.
+    ///
+    /// # Errors
+    /// [`BadArchive`]; a stream that fails is [`BadArchive::Form`].
+    pub fn read_from(from: &mut dyn std::io::Read) -> Result<Self, BadArchive> {
+        Self::checked(serde_json::from_reader(std::io::BufReader::with_capacity(65_536, from)))
+    }
+
+    fn checked(read: serde_json::Result<Self>) -> Result<Self, BadArchive> {
+        let archive = read.map_err(|e| BadArchive::Form { line: e.line(), column: e.column() })?;
         archive.check()?;
         Ok(archive)
     }
@@ -235,10 +259,10 @@ impl Archive {
             let Some(sum) = about.services.get(service) else {
                 return Err(BadArchive::Unlisted { service: service.clone() });
             };
-            if Sum::of(&canonical(value)) != *sum {
+            if Sum::of(value.text().as_bytes()) != *sum {
                 return Err(BadArchive::Changed { service: service.clone() });
             }
-            containers(value, &format!("/{service}"), &mut found);
+            containers(value.part(), &format!("/{service}"), &mut found);
         }
         let differs = about.pkcs12.iter().find(|(pointer, sum)| found.get(*pointer) != Some(*sum));
         differs.map_or(Ok(()), |(pointer, _)| Err(BadArchive::Pkcs12 { pointer: pointer.clone() }))
@@ -257,26 +281,44 @@ impl Archive {
 
     /// One service's value.
     #[must_use]
-    pub fn service(&self, name: &ServiceName) -> Option<&Value> {
+    pub fn service(&self, name: &ServiceName) -> Option<&Json> {
         self.services.get(name)
     }
 
     /// All services, by name.
-    pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &Value)> {
+    pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &Json)> {
         self.services.iter()
     }
 }
 
-/// A value as it is summed: compact, members in their order.
-fn canonical(value: &Value) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
+/// `{ service: value, … }`, as people read it.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_services<'s>(
+    services: impl Iterator<Item = (&'s ServiceName, &'s Json)>,
+    level: usize,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    let indent = "  ".repeat(level + 1);
+    let mut any = false;
+    for (name, value) in services {
+        write!(out, "{}\n{indent}\"{name}\": ", if any { "," } else { "{" })?;
+        value.pretty(level + 1, out)?;
+        any = true;
+    }
+    if any { write!(out, "\n{}}}", "  ".repeat(level)) } else { out.write_all(b"{}") }
 }
 
 /// Finds PKCS#12 containers: base64 of at least 64 bytes that begin as an ASN.1 SEQUENCE with a version 3, DER or BER.
 /// They are not parsed: real ones are BER with brainpool keys.
-fn containers(value: &Value, at: &str, found: &mut BTreeMap<String, Sum>) {
-    match value {
-        Value::String(text) if text.len() >= 88 && text.starts_with("MI") => {
+fn containers(value: Part<'_>, at: &str, found: &mut BTreeMap<String, Sum>) {
+    // Large values without any are not taken apart.
+    if memchr::memmem::find(value.text().as_bytes(), b"\"MI").is_none() {
+        return;
+    }
+    match value.parts() {
+        Parts::Text(text) if text.len() >= 88 && text.starts_with("MI") => {
             let joined: String = text.split_ascii_whitespace().collect();
             let Ok(bytes) = BASE64_STANDARD.decode(joined) else { return };
             let head = bytes.get(..8).unwrap_or_default();
@@ -284,27 +326,27 @@ fn containers(value: &Value, at: &str, found: &mut BTreeMap<String, Sum>) {
                 found.insert(at.to_owned(), Sum::of(&bytes));
             }
         }
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(n, item)| containers(item, &format!("{at}/{n}"), found));
+        Parts::Array(items) => {
+            items.iter().enumerate().for_each(|(n, item)| containers(*item, &format!("{at}/{n}"), found));
         }
-        Value::Object(members) => members.iter().for_each(|(key, member)| {
+        Parts::Object(members) => members.iter().for_each(|(key, member)| {
             let key = key.replace('~', "~0").replace('/', "~1");
-            containers(member, &format!("{at}/{key}"), found);
+            containers(*member, &format!("{at}/{key}"), found);
         }),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Parts::Text(_) | Parts::Other(_) => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::konnektor::{Error, ServiceRead};
 
     fn archive(value: Value) -> Archive {
         let service: ServiceName = "infomodell".parse().unwrap();
-        let read = ServiceRead { service, value, bytes: 1, stripped: vec!["/a/0".into()] };
+        let read = ServiceRead { service, value: Json::of(&value), bytes: 1, stripped: vec!["/a/0".into()] };
         let failed = vec![("update".parse().unwrap(), Error::NotAllowed { status: 403 })];
         let id = KonnektorId { site: "praxis".parse().unwrap(), konnektor: "main".parse().unwrap() };
         let stamp = Stamp {
@@ -324,10 +366,12 @@ mod tests {
         let archive = archive(value);
         let back = Archive::parse(&archive.to_json()).unwrap();
         assert_eq!(back, archive);
-        assert_eq!(
-            canonical(back.service(&"infomodell".parse().unwrap()).unwrap()),
-            canonical(&serde_json::from_str(text).unwrap())
-        );
+        let value: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(back.service(&"infomodell".parse().unwrap()).unwrap(), &value);
+        let form: Value = serde_json::from_slice(&archive.to_json()).unwrap();
+        let pretty = format!("{}\n", serde_json::to_string_pretty(&form).unwrap());
+        assert_eq!(String::from_utf8(archive.to_json()).unwrap(), pretty);
+        assert_eq!(Archive::read_from(&mut archive.to_json().as_slice()).unwrap(), archive);
         assert_eq!(back.about.stripped, ["/infomodell/a/0"]);
     }
 

@@ -2,7 +2,7 @@
 //! Absent on purpose: any text of an answer's body, any password, any token.
 
 use crate::konnektor::certificate::CertificatePin;
-use crate::names::ServiceName;
+use crate::names::{ActionName, ServiceName};
 
 /// A cause. `Display` is for the journal; [`Error::sentence`] is for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +111,32 @@ pub enum Error {
         /// Which.
         service: ServiceName,
     },
+    /// The profile does not know how, so it is not tried.
+    #[error("konnektor=not-in-profile key={key}")]
+    NotInProfile {
+        /// The profile's key that is empty or missing, `write.path`.
+        key: String,
+    },
+    /// The service is read only: the make's, or ours (users and passwords are never written).
+    #[error("konnektor=read-only service={service}")]
+    ReadOnly {
+        /// Which.
+        service: ServiceName,
+    },
+    /// An action that the profile does not list, and no rule spells out.
+    #[error("konnektor=unknown-action action={action}")]
+    UnknownAction {
+        /// Which.
+        action: ActionName,
+    },
+    /// An action's data is not what its schema wants.
+    #[error("konnektor=bad-data action={action} {what}")]
+    BadData {
+        /// Which.
+        action: ActionName,
+        /// The place in the data and what is wrong there; never a value.
+        what: String,
+    },
     /// The profile file is wrong; the text names the place, never a secret.
     #[error("konnektor=bad-profile {what}")]
     BadProfile {
@@ -173,6 +199,10 @@ impl Error {
             Self::BadDirectory => "The Konnektor's connector.sds cannot be read.".into(),
             Self::UnknownProduct => "This build has no driver for this make of Konnektor.".into(),
             Self::UnknownService { service } => format!("This Konnektor has no service {service}."),
+            Self::NotInProfile { key } => format!("It is not publicly known how this make takes that: {key} is empty in its profile. Fill it in (docs/konnektor.md says how), and it works."),
+            Self::ReadOnly { service } => format!("{service} is never written."),
+            Self::UnknownAction { action } => format!("The profile lists no action {action}; a rule would have to spell it out: may = [\"konnektor perform {action}\"]."),
+            Self::BadData { action, what } => format!("The data for {action} does not fit: {what}"),
             Self::BadProfile { what } => format!("The Konnektor's profile file is wrong: {what}"),
             Self::Setup => "The gateway could not set up its TLS client.".into(),
         }
@@ -208,6 +238,10 @@ impl Error {
             Self::BadDirectory => "Die connector.sds des Konnektors ist nicht lesbar.".into(),
             Self::UnknownProduct => "Für dieses Fabrikat gibt es hier keinen Treiber.".into(),
             Self::UnknownService { service } => format!("Dieser Konnektor hat keinen Dienst {service}."),
+            Self::NotInProfile { key } => format!("Wie dieses Fabrikat das annimmt, ist nicht öffentlich bekannt: {key} ist in seinem Profil leer. Tragen Sie es ein (docs/konnektor.md sagt, wie), dann geht es."),
+            Self::ReadOnly { service } => format!("{service} wird nie geschrieben."),
+            Self::UnknownAction { action } => format!("Das Profil kennt keine Aktion {action}; eine Regel müsste sie ausdrücklich nennen: may = [\"konnektor perform {action}\"]."),
+            Self::BadData { action, what } => format!("Die Daten für {action} passen nicht: {what}"),
             Self::BadProfile { what } => format!("Die Profildatei des Konnektors ist fehlerhaft: {what}"),
             Self::Setup => "Das Gateway konnte seinen TLS-Client nicht einrichten.".into(),
         }

@@ -6,9 +6,11 @@ use std::error::Error as Cause;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::cookie::{CookieStore, Jar};
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
+    SET_COOKIE,
 };
 use reqwest::{Client, Method, StatusCode, redirect};
 use rustls::CertificateError;
@@ -35,7 +37,9 @@ pub(crate) struct Ask {
     pub(crate) url: Url,
     pub(crate) content_type: Option<String>,
     pub(crate) token: Option<(String, Secret)>,
-    pub(crate) body: Option<String>,
+    pub(crate) body: Option<Bytes>,
+    /// Headers beside these.
+    pub(crate) headers: Vec<(&'static str, String)>,
 }
 
 /// One answer, its body whole.
@@ -47,6 +51,8 @@ pub(crate) struct Answer {
     pub(crate) location: Option<Url>,
     /// Cookies set on the way here: name, value.
     pub(crate) cookies: Vec<(String, Secret)>,
+    /// The `Authorization` header of the answer, as some boxes hand out their token.
+    pub(crate) authorization: Option<Secret>,
     pub(crate) url: Url,
 }
 
@@ -113,7 +119,7 @@ impl Wire {
 
     pub(crate) fn get(&self, path: &str) -> Result<Ask, Error> {
         let url = self.url(path)?;
-        Ok(Ask { method: Method::GET, url, content_type: None, token: None, body: None })
+        Ok(Ask { method: Method::GET, url, content_type: None, token: None, body: None, headers: Vec::new() })
     }
 
     /// The certificate this client insists on.
@@ -123,8 +129,8 @@ impl Wire {
 
     /// Sends, and follows redirects on the same origin with GET.
     pub(crate) async fn follow(&self, ask: Ask, bounds: Bounds) -> Result<Answer, Error> {
-        let Ask { content_type, token, .. } = &ask;
-        let (content_type, token) = (content_type.clone(), token.clone());
+        let Ask { content_type, token, headers, .. } = &ask;
+        let (content_type, token, headers) = (content_type.clone(), token.clone(), headers.clone());
         let mut answer = self.send(ask, bounds).await?;
         let mut cookies = std::mem::take(&mut answer.cookies);
         let mut hops = 0;
@@ -133,8 +139,8 @@ impl Wire {
             if hops > bounds.redirects {
                 return Err(Error::TooManyRedirects);
             }
-            let (content_type, token) = (content_type.clone(), token.clone());
-            let next = Ask { method: Method::GET, url, content_type, token, body: None };
+            let (content_type, token, headers) = (content_type.clone(), token.clone(), headers.clone());
+            let next = Ask { method: Method::GET, url, content_type, token, body: None, headers };
             answer = self.send(next, bounds).await?;
             cookies.append(&mut answer.cookies);
         }
@@ -173,6 +179,9 @@ impl Wire {
             value.set_sensitive(true);
             request = request.header(name, value);
         }
+        for (name, value) in &ask.headers {
+            request = request.header(*name, value);
+        }
         if let Some(body) = &ask.body {
             request = request.body(body.clone());
         }
@@ -185,20 +194,24 @@ impl Wire {
         let is_html = headers
             .get(CONTENT_TYPE)
             .is_some_and(|v| v.as_bytes().to_ascii_lowercase().starts_with(b"text/html"));
+        let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let authorization = authorization.map(|value| Secret::new(value.to_owned()));
         let status = response.status();
         let location = self.location(status, headers, &ask.url)?;
         let limit = bounds.bytes;
         if response.content_length().is_some_and(|n| n > limit as u64) {
             return Err(Error::TooLarge { limit });
         }
-        let mut body = Vec::new();
+        // No more than the limit is set aside, whatever the box announces.
+        let announced = response.content_length().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+        let mut body = Vec::with_capacity(announced);
         while let Some(chunk) = response.chunk().await.map_err(|e| self.cause(&e))? {
             if body.len() + chunk.len() > limit {
                 return Err(Error::TooLarge { limit });
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, body, is_html, location, cookies, url: ask.url.clone() })
+        Ok(Answer { status, body, is_html, location, cookies, authorization, url: ask.url.clone() })
     }
 
     fn location(&self, status: StatusCode, headers: &HeaderMap, from: &Url) -> Result<Option<Url>, Error> {

@@ -1,5 +1,5 @@
-//! The `KoCoBox MED+`: its services read in parallel through the interface its web page uses, as the profile describes it.
-//! Absent on purpose: writing, and paths or markers of our own; they stand in `kocobox.toml`.
+//! The `KoCoBox MED+`: its services read in parallel, and written one by one, through the interface its web page uses.
+//! Absent on purpose: paths or markers of our own; they stand in `kocobox.toml`.
 
 mod login;
 mod pages;
@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 use crate::konnektor::identify::{self, Identity};
 use crate::konnektor::profile::Service;
-use crate::konnektor::{Error, Konnektor, Pins, Profile, Progress, Reading, ServiceRead, Spec, Step};
-use crate::names::ServiceName;
-use session::Session;
+use crate::konnektor::{Error, Json, Konnektor, Pins, Profile, Progress, Reading, ServiceRead, Spec, Step};
+use crate::names::{ActionName, HostPort, ServiceName};
+use session::{Sent, Session};
 
 /// The driver; one session at a time, kept between readings.
 pub(crate) struct Kocobox {
@@ -30,6 +30,21 @@ pub(crate) struct Kocobox {
 impl Kocobox {
     pub(crate) fn new(spec: Spec, profile: Profile, pins: Arc<dyn Pins>) -> Self {
         Self { spec: Arc::new(spec), profile: Arc::new(profile), pins, session: Mutex::new(None) }
+    }
+
+    /// The session that was kept, or a new one, its page behind the login seen.
+    async fn session(&self, deadline: Instant) -> Result<Arc<Session>, Error> {
+        let kept = self.kept().take();
+        let session = match kept {
+            Some(session) => session,
+            None => {
+                Arc::new(Session::open(&self.spec, &self.profile, Arc::clone(&self.pins), deadline).await?)
+            }
+        };
+        if !session.has_landed() {
+            session.land(deadline).await?;
+        }
+        Ok(session)
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Option<Arc<Session>>> {
@@ -45,6 +60,42 @@ enum Outcome {
 
 #[async_trait]
 impl Konnektor for Kocobox {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn address(&self) -> &HostPort {
+        &self.spec.address
+    }
+
+    fn at(&self, address: HostPort) -> Arc<dyn Konnektor> {
+        let spec = self.spec.moved(address);
+        Arc::new(Self::new(spec, Profile::clone(&self.profile), Arc::clone(&self.pins)))
+    }
+
+    async fn write(&self, service: &ServiceName, value: &Json) -> Result<(), Error> {
+        let (method, path) = self.profile.write_way(service)?;
+        let deadline = Instant::now() + self.spec.timeouts.whole;
+        let session = self.session(deadline).await?;
+        let content_type = Some(self.profile.write.content_type.as_str());
+        let sent = Sent { method, path: &path, content_type, body: value.bytes(), what: service.as_str() };
+        session.send(&sent, deadline).await?;
+        *self.kept() = Some(session);
+        Ok(())
+    }
+
+    async fn perform(&self, action: &ActionName, data: Option<&Json>) -> Result<String, Error> {
+        let (method, path) = self.profile.perform_way(action)?;
+        let deadline = Instant::now() + self.spec.timeouts.whole;
+        let session = self.session(deadline).await?;
+        let body = data.map(Json::bytes).unwrap_or_default();
+        let sent =
+            Sent { method, path: &path, content_type: Some("application/json"), body, what: action.as_str() };
+        let answer = session.send(&sent, deadline).await?;
+        *self.kept() = Some(session);
+        Ok(answer)
+    }
+
     async fn identify(&self) -> Result<Identity, Error> {
         identify::identify(&self.spec, Arc::clone(&self.pins)).await
     }

@@ -1,7 +1,5 @@
-//! Card holders' data leaves a value before anybody sees it (`gemSpec_Kon` TIP1-A_5647).
-//! Absent on purpose: any record of what was taken but its place.
-
-use serde_json::Value;
+//! What is card holders' data, to be taken out before anybody sees it (`gemSpec_Kon` TIP1-A_5647).
+//! Absent on purpose: taking it out (`json::emit` does), and any record of it but its place.
 
 use crate::konnektor::profile::Personal;
 
@@ -10,65 +8,21 @@ pub(crate) fn folded(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// Takes card holders' data out of `value`; returns the JSON pointers of what was there, never what it was.
-pub(crate) fn strip(value: &mut Value, rules: &Personal) -> Vec<String> {
-    let mut stripped = Vec::new();
-    if is_persons_card(value, rules) {
-        *value = Value::Null;
-        stripped.push(String::new());
-    } else {
-        descend(value, rules, "", &mut stripped);
-    }
-    stripped
-}
-
-/// Depth is bounded by the parser's limit.
-fn descend(value: &mut Value, rules: &Personal, at: &str, stripped: &mut Vec<String>) {
-    match value {
-        Value::Array(items) => {
-            let mut index = 0;
-            items.retain_mut(|item| {
-                let here = format!("{at}/{index}");
-                index += 1;
-                if is_persons_card(item, rules) {
-                    stripped.push(here);
-                    return false;
-                }
-                descend(item, rules, &here, stripped);
-                true
-            });
-        }
-        Value::Object(members) => members.retain(|key, member| {
-            let here = format!("{at}/{}", segment(key));
-            if is_personal_key(key, rules) || is_persons_card(member, rules) {
-                if !member.is_null() {
-                    stripped.push(here);
-                }
-                return false;
-            }
-            descend(member, rules, &here, stripped);
-            true
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn is_personal_key(key: &str, rules: &Personal) -> bool {
+pub(crate) fn is_personal_key(key: &str, rules: &Personal) -> bool {
     let key = folded(key);
     rules.keys.contains(&key) || rules.key_prefixes.iter().any(|prefix| key.starts_with(prefix.as_str()))
 }
 
-/// An object that says of itself that it is an eGK or HBA.
-fn is_persons_card(value: &Value, rules: &Personal) -> bool {
-    let Value::Object(members) = value else { return false };
-    members.iter().any(|(key, member)| {
-        let says = member.as_str().is_some_and(|text| rules.card_types.contains(&folded(text)));
-        says && rules.card_type_keys.contains(&folded(key))
-    })
+/// Whether this member says of its object that it is an eGK or HBA; `value` is compact JSON.
+pub(crate) fn says_card(key: &str, value: &str, rules: &Personal) -> bool {
+    value.starts_with('"')
+        && value.len() <= 128
+        && rules.card_type_keys.contains(&folded(key))
+        && serde_json::from_str::<String>(value).is_ok_and(|text| rules.card_types.contains(&folded(&text)))
 }
 
 /// A pointer's segment (RFC 6901). A key that is not a plain word could itself be a number of a person: it is hidden.
-fn segment(key: &str) -> String {
+pub(crate) fn segment(key: &str) -> String {
     let digits = key.bytes().filter(u8::is_ascii_digit).count();
     let plain = key.len() <= 48 && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:".contains(&b));
     if plain && digits < 9 { key.to_owned() } else { "*".to_owned() }
@@ -76,14 +30,14 @@ fn segment(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::*;
     use crate::konnektor::Profile;
+    use crate::konnektor::json::Json;
 
-    fn stripped(mut value: Value) -> (Value, Vec<String>) {
-        let places = strip(&mut value, &Profile::kocobox().unwrap().personal);
-        (value, places)
+    fn stripped(value: Value) -> (Value, Vec<String>) {
+        let (json, places) = Json::of(&value).stripped(&Profile::kocobox().unwrap().personal);
+        (json.value(), places)
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What is known of a make's interface, as data: paths, markers, services, limits; one TOML file, replaceable.
 //! Absent on purpose: what a service's value means, and anything of one site.
 
+use reqwest::Method;
 use serde::Deserialize;
 
 use crate::konnektor::Error;
-use crate::names::ServiceName;
+use crate::names::{ActionName, ServiceName};
 
 const KOCOBOX: &str = include_str!("kocobox.toml");
 
@@ -16,8 +17,19 @@ pub struct Profile {
     pub(crate) login: Login,
     pub(crate) token: Token,
     pub(crate) read: Read,
-    /// For the writing half.
-    pub perform: Perform,
+    pub(crate) write: Write,
+    pub(crate) perform: Perform,
+    /// Which client certificates there are.
+    pub(crate) certificates: Option<List>,
+    /// Where a box keeps its own address.
+    pub(crate) address: Option<Place>,
+    /// Where a box keeps its serial number.
+    pub(crate) serial: Option<Place>,
+    pub(crate) terminals: Option<Terminals>,
+    pub(crate) administrators: Option<Administrators>,
+    pub(crate) compare: Compare,
+    #[serde(default)]
+    pub(crate) status: Vec<Status>,
     pub(crate) markers: Markers,
     pub(crate) limits: Limits,
     pub(crate) personal: Personal,
@@ -60,14 +72,112 @@ pub(crate) struct Read {
     pub(crate) content_type: String,
 }
 
+/// How a service is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Write {
+    /// With `{service}` in it; empty: not known.
+    pub(crate) path: String,
+    /// `POST` or `PUT`.
+    pub(crate) verb: String,
+    pub(crate) content_type: String,
+}
+
 /// The actions a box can be asked to perform.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Perform {
-    /// With `{action}` in it.
-    pub path: String,
-    /// The ones known.
-    pub actions: Vec<String>,
+pub(crate) struct Perform {
+    /// With `{action}` in it; empty: not known, but for actions with a path of their own.
+    pub(crate) path: String,
+    #[serde(default)]
+    pub(crate) action: Vec<Action>,
+}
+
+/// An action that the make is known to take.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    /// Its name.
+    pub name: ActionName,
+    /// Where, if not at `perform.path`.
+    pub(crate) path: Option<String>,
+    /// `POST` unless it says otherwise.
+    pub(crate) verb: Option<String>,
+    /// JSON Schema (2020-12) of its data; without one it takes no data.
+    #[serde(default)]
+    pub(crate) schema: Option<serde_json::Value>,
+    /// The box goes away and comes back.
+    #[serde(default)]
+    pub reboots: bool,
+}
+
+/// A list in a service, its items known by a name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct List {
+    pub(crate) service: ServiceName,
+    /// JSON pointer of the list.
+    pub(crate) list: String,
+    /// The member that names an item.
+    pub(crate) name: String,
+}
+
+/// A place in a service.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Place {
+    pub(crate) service: ServiceName,
+    /// JSON pointer.
+    pub(crate) pointer: String,
+}
+
+/// Where card terminals are listed and referred to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Terminals {
+    pub(crate) service: ServiceName,
+    pub(crate) list: String,
+    pub(crate) id: String,
+    pub(crate) mac: String,
+    pub(crate) hostname: String,
+    pub(crate) serial: String,
+    pub(crate) address: String,
+    pub(crate) state: String,
+    /// The service whose texts refer to terminals by their id.
+    pub(crate) references: ServiceName,
+}
+
+/// Where users are listed, and which of their roles may do everything.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Administrators {
+    pub(crate) service: ServiceName,
+    pub(crate) list: String,
+    pub(crate) name: String,
+    pub(crate) role: String,
+    pub(crate) roles: Vec<String>,
+}
+
+/// What is looked at when two values are compared.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Compare {
+    /// Members that are no configuration: they change by themselves.
+    pub(crate) transient: Vec<String>,
+    /// Members that name the item of a list they stand in; the first one that is there counts.
+    pub(crate) identity: Vec<String>,
+    /// Members whose values are not shown.
+    pub(crate) secret: Vec<String>,
+}
+
+/// A line of `konnektor status`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Status {
+    pub(crate) english: String,
+    pub(crate) german: String,
+    pub(crate) service: ServiceName,
+    pub(crate) pointer: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -88,7 +198,7 @@ pub(crate) struct Limits {
     pub(crate) cookies: usize,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Personal {
     pub(crate) card_type_keys: Vec<String>,
@@ -116,6 +226,15 @@ pub struct Service {
     /// Whether it holds private keys or passwords.
     #[serde(default)]
     pub contains_secrets: bool,
+    /// Where it is read, if not at `read.path`.
+    pub(crate) read: Option<String>,
+    /// Where it is written, if not at `write.path`.
+    pub(crate) write: Option<String>,
+    /// How it is written, if not by `write.verb`.
+    pub(crate) verb: Option<String>,
+    /// Whether what was written counts after a reboot only.
+    #[serde(default)]
+    pub needs_reboot: bool,
     /// Whether it is known to hold card holders' data (all services are searched for it).
     #[serde(default)]
     pub personal: bool,
@@ -143,13 +262,23 @@ impl Profile {
         let mut profile: Self = toml::from_str(text).map_err(|e| bad(place(text, &e)))?;
         for (key, path, hole) in [
             ("read.path", &profile.read.path, "{service}"),
-            ("perform.path", &profile.perform.path, "{action}"),
             ("login.entry", &profile.login.entry, ""),
             ("login.post", &profile.login.post, ""),
             ("login.start", &profile.login.start, ""),
         ] {
             if !path.starts_with('/') || path.starts_with("//") || !path.contains(hole) {
                 return Err(bad(format!("{key}: expected a path from `/` on, with {hole:?} in it")));
+            }
+        }
+        for (key, path, hole) in [
+            ("write.path", &profile.write.path, "{service}"),
+            ("perform.path", &profile.perform.path, "{action}"),
+        ] {
+            let right = path.starts_with('/') && !path.starts_with("//") && path.contains(hole);
+            if !path.is_empty() && !right {
+                return Err(bad(format!(
+                    "{key}: expected nothing, or a path from `/` on, with {hole:?} in it"
+                )));
             }
         }
         if profile.limits.json_depth == 0 || profile.limits.json_depth > crate::konnektor::json::DEEPEST {
@@ -163,6 +292,12 @@ impl Profile {
             &mut personal.card_types,
         ];
         for key in lists.into_iter().flatten() {
+            *key = crate::konnektor::personal::folded(key);
+        }
+        for key in &mut profile.compare.transient {
+            *key = crate::konnektor::personal::folded(key);
+        }
+        for key in &mut profile.compare.secret {
             *key = crate::konnektor::personal::folded(key);
         }
         for marker in profile.markers.login.iter_mut().chain(&mut profile.markers.password_change) {
@@ -208,8 +343,61 @@ impl Profile {
         })
     }
 
+    /// One service, by its name.
+    #[must_use]
+    pub fn service(&self, name: &ServiceName) -> Option<&Service> {
+        self.service.iter().find(|service| service.name == *name)
+    }
+
+    /// An action, by its name.
+    #[must_use]
+    pub fn action(&self, name: &ActionName) -> Option<&Action> {
+        self.perform.action.iter().find(|action| action.name == *name)
+    }
+
     pub(crate) fn read_path(&self, service: &ServiceName) -> String {
-        self.read.path.replace("{service}", service.as_str())
+        let own = self.service(service).and_then(|service| service.read.clone());
+        own.unwrap_or_else(|| self.read.path.replace("{service}", service.as_str()))
+    }
+
+    /// Verb and path by which a service is written.
+    ///
+    /// # Errors
+    /// [`Error::UnknownService`], [`Error::ReadOnly`], [`Error::NotInProfile`].
+    pub(crate) fn write_way(&self, name: &ServiceName) -> Result<(Method, String), Error> {
+        let service = self.service(name).ok_or_else(|| Error::UnknownService { service: name.clone() })?;
+        if !service.restore {
+            return Err(Error::ReadOnly { service: name.clone() });
+        }
+        let template = service.write.as_ref().unwrap_or(&self.write.path);
+        if template.is_empty() {
+            return Err(Error::NotInProfile { key: "write.path".into() });
+        }
+        let verb = service.verb.as_ref().unwrap_or(&self.write.verb);
+        Ok((method(verb)?, template.replace("{service}", name.as_str())))
+    }
+
+    /// Verb and path by which an action is asked for.
+    ///
+    /// # Errors
+    /// [`Error::NotInProfile`].
+    pub(crate) fn perform_way(&self, name: &ActionName) -> Result<(Method, String), Error> {
+        let action = self.action(name);
+        let template = action.and_then(|action| action.path.as_ref()).unwrap_or(&self.perform.path);
+        if template.is_empty() {
+            return Err(Error::NotInProfile { key: "perform.path".into() });
+        }
+        let verb = action.and_then(|action| action.verb.as_deref()).unwrap_or("POST");
+        Ok((method(verb)?, template.replace("{action}", name.as_str())))
+    }
+}
+
+fn method(verb: &str) -> Result<Method, Error> {
+    match verb {
+        "POST" => Ok(Method::POST),
+        "PUT" => Ok(Method::PUT),
+        "DELETE" => Ok(Method::DELETE),
+        _ => Err(Error::BadProfile { what: "verb: expected POST, PUT or DELETE".into() }),
     }
 }
 

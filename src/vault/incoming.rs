@@ -131,7 +131,12 @@ impl Vault {
         }
         let sealed = found.bytes().await?;
         let identities = Arc::clone(&self.identities);
-        let opened = tokio::task::spawn_blocking(move || unseal(sealed.as_ref(), &identities));
+        let opened = tokio::task::spawn_blocking(move || {
+            // Room for all of it at once: what grows moves, and leaves a copy behind.
+            let mut content = Zeroizing::new(Vec::with_capacity(sealed.len()));
+            let read = unseal(&sealed, &identities, |from| from.read_to_end(&mut content).map(|_| ()))?;
+            read.map(|()| content).map_err(|_| VaultError::Damaged)
+        });
         opened.await.map_err(|_| VaultError::Store("interrupted".into()))?
     }
 

@@ -113,7 +113,14 @@ impl Login {
             .finish();
         let url = self.wire.url(&login.post)?;
         let content_type = Some(login.content_type.clone());
-        Ok(Ask { method: reqwest::Method::POST, url, content_type, token: None, body: Some(body) })
+        Ok(Ask {
+            method: reqwest::Method::POST,
+            url,
+            content_type,
+            token: None,
+            body: Some(body.into()),
+            headers: Vec::new(),
+        })
     }
 
     /// Fetches the page behind the login and takes its verdict: in, refused, or a new password first.

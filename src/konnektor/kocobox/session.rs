@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
+use reqwest::Method;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -11,7 +13,7 @@ use super::login::Login;
 use super::pages;
 use crate::konnektor::certificate::Pins;
 use crate::konnektor::http::Answer;
-use crate::konnektor::{Error, Profile, ServiceRead, Spec, json, personal};
+use crate::konnektor::{Error, Profile, ServiceRead, Spec, json};
 use crate::names::ServiceName;
 use crate::secret::Secret;
 
@@ -32,6 +34,19 @@ pub(super) struct Session {
     steady: AtomicBool,
     queue: Semaphore,
 }
+
+/// A write or an action.
+pub(super) struct Sent<'a> {
+    pub(super) method: Method,
+    pub(super) path: &'a str,
+    pub(super) content_type: Option<&'a str>,
+    pub(super) body: Bytes,
+    /// The service or action, for errors.
+    pub(super) what: &'a str,
+}
+
+/// Bytes of an answer to a write or an action that are kept.
+const ANSWER: usize = 4096;
 
 enum Served {
     Value(ServiceRead),
@@ -101,6 +116,75 @@ impl Session {
         }
     }
 
+    /// Sends something that changes the box. Sent again only where the box has said that it did not take it: the login
+    /// page, or a token of yesterday.
+    pub(super) async fn send(&self, sent: &Sent<'_>, deadline: Instant) -> Result<String, Error> {
+        let mut logged_in_again = false;
+        let mut stale = 0;
+        loop {
+            let login = self.login();
+            if !login.has_token() {
+                login.fetch_token(deadline).await?;
+            }
+            let token = login.token().current();
+            let mut ask = login.wire.get(sent.path)?;
+            ask.method = sent.method.clone();
+            ask.content_type = sent.content_type.map(ToOwned::to_owned);
+            ask.body = Some(sent.body.clone());
+            ask.token = token.clone().map(|token| (self.profile.token.header.clone(), token));
+            let answer = login.wire.send(ask, login.bounds(self.profile.limits.page_bytes, deadline)).await?;
+            login.note_cookies(&answer, None);
+            let status = answer.status.as_u16();
+            let led_to_login = match &answer.location {
+                Some(url) => {
+                    let page = login.wire.follow(
+                        login.wire.get(url.path())?,
+                        login.bounds(self.profile.limits.page_bytes, deadline),
+                    );
+                    pages::is_login(&page.await?.body, &self.profile)
+                }
+                None => answer.is_html && pages::is_login(&answer.body, &self.profile),
+            };
+            match status {
+                401 | 200..=299 | 301..=308 if led_to_login || status == 401 => {
+                    if logged_in_again {
+                        return Err(Error::SessionExpired);
+                    }
+                    self.login_again(&login, deadline).await?;
+                    logged_in_again = true;
+                }
+                // A page where an answer was due says nothing of what became of the write.
+                200..=299 if answer.is_html => return Err(Error::Http { status, what: sent.what.into() }),
+                // neuserver takes a redirect for a success of `reboot`.
+                200..=299 | 302 | 303 => return Ok(shown(&answer.body)),
+                403 if stale < STALE_TOKENS
+                    && self.token_refused(&login, token.as_ref(), deadline).await? =>
+                {
+                    stale += 1;
+                }
+                403 | 404 => return Err(Error::NotAllowed { status }),
+                _ => return Err(Error::Http { status, what: sent.what.into() }),
+            }
+        }
+    }
+
+    /// Whether there is another token now than the one that a write was refused with.
+    async fn token_refused(
+        &self,
+        login: &Login,
+        sent: Option<&Secret>,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
+        if login.token().moved_from(sent) {
+            return Ok(true);
+        }
+        match login.renew_token(deadline).await {
+            Ok(()) => Ok(login.token().moved_from(sent)),
+            Err(error) if error.ends_all() => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
     async fn ask(&self, login: &Login, service: &ServiceName, deadline: Instant) -> Result<Served, Error> {
         let sent = login.token().current();
         let mut ask = login.wire.get(&self.profile.read_path(service))?;
@@ -126,14 +210,13 @@ impl Session {
 
     fn value(&self, service: &ServiceName, answer: Answer) -> Result<ServiceRead, Error> {
         let bytes = answer.body.len();
-        let mut value = match json::parse(&answer.body, self.profile.limits.json_depth, service) {
+        let read = json::read(&answer.body, self.profile.limits.json_depth, service, &self.profile.personal);
+        let (value, stripped) = match read {
             Err(Error::NotJson { .. }) if pages::is_login(&answer.body, &self.profile) => {
                 return Err(Error::SessionExpired);
             }
             other => other?,
         };
-        drop(answer);
-        let stripped = personal::strip(&mut value, &self.profile.personal);
         Ok(ServiceRead { service: service.clone(), value, bytes, stripped })
     }
 
@@ -202,4 +285,9 @@ impl Session {
             tracing::debug!(konnektor = %self.spec.id, %error, "logout was not heard");
         }
     }
+}
+
+/// What a box answered, for a person: its beginning, as text.
+fn shown(body: &[u8]) -> String {
+    String::from_utf8_lossy(body.get(..body.len().min(ANSWER)).unwrap_or_default()).trim().to_owned()
 }

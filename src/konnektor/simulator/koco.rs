@@ -1,53 +1,63 @@
-//! What the simulated box answers when nothing is wrong: Java EE form login, start page, services, `connector.sds`.
-//! Absent on purpose: writing of services; how the real box takes them is not publicly known.
+//! What a simulated `KoCoBox` answers when nothing is wrong: Java EE form login, start page, services out of the folder.
+//! Absent on purpose: what changes something; see `koco/writes`.
+
+pub(super) mod content;
+pub(super) mod physical;
+pub(super) mod writes;
 
 use axum::body::Body;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::{Session, Shared, TokenWay, content, lock};
+use super::network::Own;
+use super::replies::{html, redirect, set, status, xml};
+use super::{Session, Shared, TokenWay, directory, lock, random};
 use crate::names::ServiceName;
 
 pub(super) const LOGIN_PAGE: &str = "/administration/login.htm";
 const START_PAGE: &str = "/administration/start.htm";
 const PASSWORD_PAGE: &str = "/administration/kennwort.htm";
-const SESSION_COOKIE: &str = "JSESSIONID";
+pub(super) const SESSION_COOKIE: &str = "JSESSIONID";
 const TOKEN_COOKIE: &str = "KBXTOKEN";
 const TOKEN_SERVICE: &str = "infoservice";
 
 impl Shared {
-    pub(super) async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    pub(super) async fn koco(&self, request: Request<Body>, own: &Own) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
-        let session = self.session_of(&parts.headers);
+        let session = self.cookie_session(&parts.headers);
         match (&parts.method, path) {
-            (&Method::GET, "/connector.sds") => xml(content::directory(&self.options.firmware)),
+            (&Method::GET, "/connector.sds") => {
+                xml(directory::directory(self.options.make, &lock(&self.firmware)))
+            }
             (&Method::GET, LOGIN_PAGE) => self.login_page(),
             (&Method::POST, "/j_security_check") => self.log_in(&parts.headers, body).await,
             _ => {
                 let Some((id, session)) = session.filter(|(_, session)| session.logged_in) else {
                     return redirect(LOGIN_PAGE);
                 };
-                self.behind_login(&parts.method, path, &parts.headers, &id, session).await
+                self.behind_login(&parts, body, &id, session, own).await
             }
         }
     }
 
     async fn behind_login(
         &self,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
+        parts: &Parts,
+        body: Body,
         id: &str,
         session: Session,
+        own: &Own,
     ) -> Response<Body> {
+        let path = parts.uri.path();
         if self.options.forced_password_change {
             return if path == PASSWORD_PAGE { password_page() } else { redirect(PASSWORD_PAGE) };
         }
         let token_ok =
-            headers.get("x-token").is_some_and(|value| value.as_bytes() == session.token.as_bytes());
+            parts.headers.get("x-token").is_some_and(|value| value.as_bytes() == session.token.as_bytes());
         let rest = path.strip_prefix("/administration/").unwrap_or("");
-        match (method, rest.split_once('/')) {
+        match (&parts.method, rest.split_once('/')) {
             (&Method::GET, None) if rest.is_empty() => redirect(START_PAGE),
             (&Method::GET, None) if path == START_PAGE => self.start_page(id),
             (&Method::GET, Some(("json-retrieve", service))) => {
@@ -56,18 +66,20 @@ impl Shared {
                 }
                 self.service(service, id).await
             }
-            (&Method::POST, Some(("perform", _))) if !token_ok => status(StatusCode::FORBIDDEN),
-            (&Method::POST, Some(("perform", "reboot"))) => {
-                lock(&self.sessions).clear();
-                json(Body::from("{}"))
+            (&Method::POST, Some(("json-store" | "perform", _))) if !token_ok => {
+                status(StatusCode::FORBIDDEN)
             }
-            (&Method::POST, Some(("perform", "delete-ct"))) => json(Body::from("{}")),
+            (&Method::POST, Some(("json-store", service))) if self.options.writable => {
+                let answer = self.store(service, &parts.headers, body, own).await;
+                self.with_token(answer, id)
+            }
+            (&Method::POST, Some(("perform", action))) => self.perform(action, body, own).await,
             _ => status(StatusCode::NOT_FOUND),
         }
     }
 
     /// The session a request's cookie names.
-    pub(super) fn session_of(&self, headers: &HeaderMap) -> Option<(String, Session)> {
+    pub(super) fn cookie_session(&self, headers: &HeaderMap) -> Option<(String, Session)> {
         let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
         let mut pairs =
             cookies.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
@@ -76,7 +88,7 @@ impl Shared {
         Some((id.to_owned(), session))
     }
 
-    fn new_session(&self, logged_in: bool) -> String {
+    pub(super) fn new_session(&self, logged_in: bool) -> String {
         let id = random();
         lock(&self.sessions).insert(id.clone(), Session { logged_in, token: random() });
         id
@@ -133,7 +145,7 @@ impl Shared {
     /// The session's token; a new one each time where they rotate.
     fn token(&self, id: &str) -> String {
         let mut sessions = lock(&self.sessions);
-        let session = sessions.entry(id.to_owned()).or_default();
+        let Some(session) = sessions.get_mut(id) else { return String::new() };
         if self.options.rotating {
             session.token = random();
         }
@@ -142,10 +154,14 @@ impl Shared {
 
     async fn service(&self, name: &str, id: &str) -> Response<Body> {
         let Ok(name) = name.parse::<ServiceName>() else { return status(StatusCode::NOT_FOUND) };
-        let Ok(text) = tokio::fs::read(self.options.dir.join(format!("{name}.json"))).await else {
-            return status(StatusCode::NOT_FOUND);
-        };
-        let mut answer = json(Body::from(text));
+        if self.closed_to_reads(name.as_str()) {
+            return status(StatusCode::FORBIDDEN);
+        }
+        let answer = self.folder.answer(name.as_str()).await;
+        if answer.status().is_success() { self.with_token(answer, id) } else { answer }
+    }
+
+    fn with_token(&self, mut answer: Response<Body>, id: &str) -> Response<Body> {
         if self.options.token != TokenWay::Textarea {
             let token = self.token(id);
             set(&mut answer, header::SET_COOKIE, &format!("{TOKEN_COOKIE}={token}; Path=/"));
@@ -154,51 +170,8 @@ impl Shared {
     }
 }
 
-fn random() -> String {
-    format!("{:032x}", rand::random::<u128>())
-}
-
 fn password_page() -> Response<Body> {
     html(
         "<h1>Kennwort abgelaufen</h1><input type=\"password\" name=\"neu1\"><input type=\"password\" name=\"neu2\">",
     )
-}
-
-pub(super) fn set(answer: &mut Response<Body>, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        answer.headers_mut().append(name, value);
-    }
-}
-
-fn of(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
-}
-
-pub(super) fn html(content: &str) -> Response<Body> {
-    of(
-        StatusCode::OK,
-        "text/html;charset=UTF-8",
-        Body::from(format!("<!doctype html><html><body>{content}</body></html>")),
-    )
-}
-
-pub(super) fn json(body: Body) -> Response<Body> {
-    of(StatusCode::OK, "application/json;charset=UTF-8", body)
-}
-
-fn xml(text: String) -> Response<Body> {
-    of(StatusCode::OK, "text/xml;charset=UTF-8", Body::from(text))
-}
-
-pub(super) fn status(status: StatusCode) -> Response<Body> {
-    of(status, "text/html;charset=UTF-8", Body::from("<html></html>"))
-}
-
-pub(super) fn redirect(to: &str) -> Response<Body> {
-    let mut answer = of(StatusCode::FOUND, "text/html;charset=UTF-8", Body::empty());
-    set(&mut answer, header::LOCATION, to);
-    answer
 }

@@ -1,12 +1,16 @@
 //! What a simulated box holds at first: 19 services, shaped after `gemSpec_Kon` (`TAB_KON_506` to 522) where nothing else is known.
 //! Absent on purpose: anything of a real practice. The patients' names are there to be found missing in every backup.
 
-use std::io::Write;
-use std::path::Path;
+use std::net::IpAddr;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
+
+use super::super::folder::Folder;
+
+/// The member of `lanwanservice` that says where the box is.
+pub(super) const LAN_ADDRESS: &str = "ANLW_LAN_IP_ADDRESS";
 
 /// Names in the simulated box's card slots that nobody outside may ever see.
 pub const PATIENTS: [&str; 3] = ["Erika Testpatientin", "Max Beispielkranker", "Dr. Heiko Probearzt"];
@@ -35,20 +39,62 @@ pub const SERVICES: [&str; 19] = [
 ];
 
 /// Writes each service's file that is not there yet.
-pub(super) fn write_missing(dir: &Path) -> std::io::Result<()> {
+pub(in super::super) fn write_missing(folder: &Folder, lan: Option<IpAddr>) -> std::io::Result<()> {
     for service in SERVICES {
-        let mut open = std::fs::OpenOptions::new();
-        match open.write(true).create_new(true).open(dir.join(format!("{service}.json"))) {
-            Ok(mut file) => file.write_all(format!("{:#}\n", of(service)).as_bytes())?,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
+        folder.write_missing(service, || {
+            let mut value = of(service);
+            if let (Some(lan), Some(held)) = (lan, value.get_mut(LAN_ADDRESS)) {
+                *held = json!(lan.to_string());
+            }
+            value
+        })?;
     }
     Ok(())
 }
 
+/// What the service left the factory with, cards aside; `None` where that never changes.
+pub(super) fn factory(service: &str, lan: &str, user: &str) -> Option<Value> {
+    let mut value = match service {
+        "infoservice" => return None,
+        "infomodell" => {
+            json!({"mandanten": [], "arbeitsplaetze": [], "aufrufkontexte": [], "remotePinKts": []})
+        }
+        "lanwanservice" => {
+            json!({LAN_ADDRESS: lan, "ANLW_LAN_NETMASK": "255.255.255.0", "ANLW_WAN_ADAPTER_MODUS": "DISABLED", "MTU": 1500})
+        }
+        "usermanagement" => json!({"MGM_USER_LIST": [{"USERNAME": user, "ROLE": "SUPER_ADMIN"}]}),
+        "clientsystem-certificates" => json!({"certificates": []}),
+        "cardterminals" => json!([]),
+        "registrationservice" => {
+            json!({"MGM_ZGDP_CONTRACTID": "", "MGM_ZGDP_SMCB": "", "MGM_TI_ACCESS_GRANTED": "DISABLED"})
+        }
+        other => of(other),
+    };
+    let plain: &[(&str, Value)] = &match service {
+        "cardservice" => vec![("CARD_TIMEOUT_CARD", json!(120))],
+        "cardterminalservice" => vec![("KEEP_ALIVE_INTERVAL", json!(30))],
+        "vpnservice" => vec![("VPN_TI_MTU", json!(1500)), ("VPN_SIS_MTU", json!(1500))],
+        "ntpservice" => vec![("NTP_SERVER_ADDR", json!(""))],
+        "protocolservice" => vec![("LOG_DAYS", json!(90)), ("SECURITY_LOG_DAYS", json!(180))],
+        "dnsservice" => vec![("DNS_SERVERS_INT", json!([])), ("DNS_DOMAIN_VPN_ZUGD_INT", json!(""))],
+        "update" => vec![("KSR_AUTODOWNLOAD", json!("DISABLED"))],
+        "management" => vec![("MGM_KONN_HOSTNAME", json!("konnektor")), ("MGM_REMOTE_ALLOWED", json!(false))],
+        "clientsysteme" => vec![("clientSystems", json!([])), ("ANCL_CAUT_MODE", json!("PASSWORD"))],
+        "signservice" => vec![("SAK_MAX_DOCUMENTS", json!(100))],
+        "fmvsdm" => vec![("AUTOUPDATE_VSD", json!(false))],
+        "certificateservice" => vec![("CERT_CRL_DOWNLOAD_ADDRESS", json!(""))],
+        _ => vec![],
+    };
+    for (name, at_factory) in plain {
+        if let Some(held) = value.get_mut(name) {
+            *held = at_factory.clone();
+        }
+    }
+    Some(value)
+}
+
 /// Starts as a real KoCoBox's PKCS#12 does (BER, indefinite length); it holds no key.
-fn pkcs12(seed: u8) -> String {
+pub(in super::super) fn pkcs12(seed: u8) -> String {
     let mut bytes = vec![0x30, 0x80, 0x02, 0x01, 0x03, 0x30, 0x80];
     bytes.extend((0..1800_u32).map(|n| n.wrapping_mul(31).wrapping_add(u32::from(seed)).to_le_bytes()[0]));
     BASE64_STANDARD.encode(bytes)
@@ -127,27 +173,4 @@ fn terminal(number: u8, patient: &str, kvnr: &str) -> Value {
             {"slotNo": 1, "cardType": "EGK", "cardHolderName": patient, "kvnr": kvnr, "iccsn": "80276881049999990001"},
             {"slotNo": 2, "cardType": "SMC-B", "iccsn": "80276883110000000001", "telematikId": "1-DEMO-1"},
             {"slotNo": 4, "cardType": "SMC-KT", "iccsn": "80276883110000000010", "insurantName": patient}]})
-}
-
-/// `connector.sds`, `gemSpec_Kon` TIP1-A_4528.
-pub(super) fn directory(firmware: &str) -> String {
-    let firmware: String = firmware.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
-    format!(
-        r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
-<ns4:ConnectorServices xmlns:ns2="http://ws.gematik.de/int/version/ProductInformation/v1.1" xmlns:ns4="http://ws.gematik.de/conn/ServiceDirectory/v3.1">
-  <ns2:ProductInformation>
-    <ns2:InformationDate>2026-01-01T00:00:00Z</ns2:InformationDate>
-    <ns2:ProductTypeInformation><ns2:ProductType>Konnektor</ns2:ProductType><ns2:ProductTypeVersion>5.1.0</ns2:ProductTypeVersion></ns2:ProductTypeInformation>
-    <ns2:ProductIdentification>
-      <ns2:ProductVendorID>KOCOC</ns2:ProductVendorID>
-      <ns2:ProductCode>kocobox</ns2:ProductCode>
-      <ns2:ProductVersion><ns2:Local><ns2:HWVersion>2.0.0</ns2:HWVersion><ns2:FWVersion>{firmware}</ns2:FWVersion></ns2:Local></ns2:ProductVersion>
-    </ns2:ProductIdentification>
-    <ns2:ProductMiscellaneous><ns2:ProductVendorName>KoCo Connector GmbH</ns2:ProductVendorName><ns2:ProductName>KoCoBox MED+</ns2:ProductName></ns2:ProductMiscellaneous>
-  </ns2:ProductInformation>
-  <ns4:TLSMandatory>true</ns4:TLSMandatory>
-  <ns4:ClientAutMandatory>true</ns4:ClientAutMandatory>
-</ns4:ConnectorServices>
-"#
-    )
 }
