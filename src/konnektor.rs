@@ -12,7 +12,11 @@ mod profile;
 mod status;
 
 pub mod archive;
+pub mod diff;
+pub mod given;
+pub mod restore;
 pub mod simulator;
+pub mod terminals;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +25,7 @@ use async_trait::async_trait;
 
 pub use certificate::{CertificatePin, LearnNothing, Listener, NotKept, Pinned, Pins};
 pub use error::Error;
+pub use given::{BadGiven, Given};
 pub use identify::Identity;
 pub use json::{Json, Part, Parts};
 pub use profile::{Action, Profile, Service};

@@ -143,6 +143,9 @@ pub(crate) struct Terminals {
     pub(crate) serial: String,
     pub(crate) address: String,
     pub(crate) state: String,
+    /// The states of a terminal that is paired.
+    #[serde(default)]
+    pub(crate) paired: Vec<String>,
     /// The service whose texts refer to terminals by their id.
     pub(crate) references: ServiceName,
 }
@@ -360,13 +363,18 @@ impl Profile {
         own.unwrap_or_else(|| self.read.path.replace("{service}", service.as_str()))
     }
 
+    /// Whether users and their roles are in this service: it is never written, whatever the file says.
+    pub(crate) fn holds_users(&self, name: &ServiceName) -> bool {
+        self.administrators.as_ref().is_some_and(|users| users.service == *name)
+    }
+
     /// Verb and path by which a service is written.
     ///
     /// # Errors
     /// [`Error::UnknownService`], [`Error::ReadOnly`], [`Error::NotInProfile`].
     pub(crate) fn write_way(&self, name: &ServiceName) -> Result<(Method, String), Error> {
         let service = self.service(name).ok_or_else(|| Error::UnknownService { service: name.clone() })?;
-        if !service.restore {
+        if !service.restore || self.holds_users(name) {
             return Err(Error::ReadOnly { service: name.clone() });
         }
         let template = service.write.as_ref().unwrap_or(&self.write.path);
