@@ -127,10 +127,9 @@ async fn nothing_that_was_read_or_handed_in_lies_anywhere_in_the_clear() {
             .await;
     is_done(&moved);
     settled(&door).await;
-    let inside: Value = serde_json::from_str(&shown).unwrap();
-    let serial = inside["identity"]["serial"].as_str().or(inside["format"].as_str());
-    for secret in ["Kein-Klartext-Auf-Der-Platte", "Praxis Dr. M\u{fc}ller\"", "infomodell\""] {
-        assert_eq!(holding(&door, secret), [""; 0], "{secret} {serial:?}");
+    assert!(shown.contains("\"infomodell\"") && EDITED.contains("Kein-Klartext-Auf-Der-Platte"));
+    for secret in ["Kein-Klartext-Auf-Der-Platte", "\"infomodell\""] {
+        assert_eq!(holding(&door, secret), [""; 0], "{secret}");
     }
     // The same look does find what is there.
     assert!(!holding(&door, "sftp upload").is_empty());
