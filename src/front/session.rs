@@ -48,10 +48,10 @@ struct Running {
     keyboard: Option<Arc<Keyboard>>,
     /// Where a terminal's keys go while somebody is connected on from it.
     keys: Option<Arc<Keys>>,
-    /// Where an SFTP client's packets go.
-    feed: Option<Arc<Feed>>,
     /// Standard input of a command that reads a file from it.
     input: Option<Arc<Input>>,
+    /// Where an SFTP client's packets go.
+    feed: Option<Arc<Feed>>,
     interrupt: Arc<tokio::sync::Notify>,
     task: Option<tokio::task::AbortHandle>,
     outgoing: Option<Arc<Outgoing>>,
@@ -115,8 +115,8 @@ impl Sessions {
             variables: 0,
             keyboard: None,
             keys: None,
-            feed: None,
             input: None,
+            feed: None,
             interrupt: Arc::default(),
             task: None,
             outgoing: None,
@@ -331,11 +331,11 @@ impl Sessions {
     /// Input. A prompt takes it; no command does, so it is let go.
     pub fn typed(&mut self, channel: ChannelId, data: &[u8]) {
         let Some(running) = self.open.get(&channel) else { return };
-        if let Some(feed) = &running.feed {
-            return feed.push(Piece::Data(Bytes::copy_from_slice(data)));
-        }
         if let Some(input) = &running.input {
             return input.push(data);
+        }
+        if let Some(feed) = &running.feed {
+            return feed.push(Piece::Data(Bytes::copy_from_slice(data)));
         }
         if running.keys.as_ref().is_some_and(|keys| keys.typed(data)) {
             return;
@@ -351,11 +351,11 @@ impl Sessions {
     /// EOF from the client.
     pub fn input_ended(&mut self, channel: ChannelId) {
         let Some(running) = self.open.get(&channel) else { return };
-        if let Some(feed) = &running.feed {
-            feed.push(Piece::Other(ChannelMsg::Eof));
-        }
         if let Some(input) = &running.input {
             input.end();
+        }
+        if let Some(feed) = &running.feed {
+            feed.push(Piece::Other(ChannelMsg::Eof));
         }
         if let Some(keys) = &running.keys {
             keys.hang_up();

@@ -5,14 +5,13 @@ use std::io::Write;
 use std::sync::Arc;
 
 use age::x25519::Recipient;
-use bytes::Bytes;
 use jiff::Timestamp;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{ABOUT_LIMIT, Vault, VaultError, sha256, unseal};
+use super::{ABOUT_LIMIT, Vault, VaultError, seal, sha256, unseal, whole};
 use crate::names::{IncomingName, SiteName};
 
 /// The largest file that can be handed in, in bytes.
@@ -69,8 +68,11 @@ impl Vault {
             return Err(VaultError::TooLarge);
         }
         let recipients: Vec<Recipient> = self.recipients.iter().chain(also).cloned().collect();
-        let sealed = tokio::task::spawn_blocking(move || seal(&pieces, &recipients));
-        let sealed = sealed.await.map_err(|_| VaultError::Store("interrupted".into()))??;
+        let sealed = tokio::task::spawn_blocking(move || {
+            let write = |out: &mut dyn Write| pieces.iter().try_for_each(|piece| out.write_all(piece));
+            seal(write, &recipients)
+        });
+        let (sealed, _) = sealed.await.map_err(|_| VaultError::Store("interrupted".into()))??;
         let sidecar = Sidecar {
             format: 1,
             bytes,
@@ -131,13 +133,8 @@ impl Vault {
         }
         let sealed = found.bytes().await?;
         let identities = Arc::clone(&self.identities);
-        let opened = tokio::task::spawn_blocking(move || {
-            // Room for all of it at once: what grows moves, and leaves a copy behind.
-            let mut content = Zeroizing::new(Vec::with_capacity(sealed.len()));
-            let read = unseal(&sealed, &identities, |from| from.read_to_end(&mut content).map(|_| ()))?;
-            read.map(|()| content).map_err(|_| VaultError::Damaged)
-        });
-        opened.await.map_err(|_| VaultError::Store("interrupted".into()))?
+        let opened = tokio::task::spawn_blocking(move || unseal(&sealed, &identities, whole));
+        opened.await.map_err(|_| VaultError::Store("interrupted".into()))??.map_err(|_| VaultError::Damaged)
     }
 
     /// Removes it.
@@ -214,13 +211,3 @@ fn about(site: &SiteName, name: &IncomingName) -> ObjectPath {
     ObjectPath::from_iter([site.as_str(), "incoming", &format!("{name}.about")])
 }
 
-fn seal(pieces: &[Zeroizing<Vec<u8>>], recipients: &[Recipient]) -> Result<Bytes, VaultError> {
-    let failed = |_| VaultError::Store("age".into());
-    let all = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
-    let encryptor = age::Encryptor::with_recipients(all).map_err(|_| VaultError::NoRecipients)?;
-    let mut writer = encryptor.wrap_output(Vec::new()).map_err(failed)?;
-    for piece in pieces {
-        writer.write_all(piece).map_err(failed)?;
-    }
-    writer.finish().map(Bytes::from).map_err(failed)
-}
