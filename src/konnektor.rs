@@ -17,8 +17,8 @@ mod status;
 pub mod archive;
 pub mod diff;
 pub mod given;
-pub mod restore;
 pub mod perform;
+pub mod restore;
 pub mod simulator;
 pub mod terminals;
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::konnektor::diff::{Change, Diff, plain, segment};
 use crate::konnektor::{Error, Given, Json, Part, Profile, Reading};
+use crate::names::ServiceName;
 
 /// A card terminal as a box lists it; what it does not say is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -83,6 +84,39 @@ impl BadChoice {
             Self::NoSuchOld { .. } | Self::NoSuchNew { .. } | Self::Twice { .. } => self.to_string(),
         }
     }
+}
+
+impl By {
+    /// What says so, German or English.
+    #[must_use]
+    pub fn sentence(self, german: bool) -> &'static str {
+        match (self, german) {
+            (Self::Mac, false) => "by its MAC address",
+            (Self::Mac, true) => "an der MAC-Adresse",
+            (Self::Serial, false) => "by its serial number",
+            (Self::Serial, true) => "an der Seriennummer",
+            (Self::Hostname, false) => "by its host name",
+            (Self::Hostname, true) => "am Hostnamen",
+            (Self::Person, false) => "as you said",
+            (Self::Person, true) => "wie Sie sagten",
+        }
+    }
+}
+
+/// The service that lists card terminals.
+///
+/// # Errors
+/// [`Error::NotInProfile`].
+pub fn service(profile: &Profile) -> Result<ServiceName, Error> {
+    rules(profile).map(|rules| rules.service.clone())
+}
+
+/// The service whose texts refer to card terminals.
+///
+/// # Errors
+/// [`Error::NotInProfile`].
+pub fn references(profile: &Profile) -> Result<ServiceName, Error> {
+    rules(profile).map(|rules| rules.references.clone())
 }
 
 /// The card terminals that a box lists.
