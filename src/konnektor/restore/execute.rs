@@ -134,8 +134,8 @@ impl Run<'_> {
             let (diff, grown) = held(&step.value, &found, self.driver.profile());
             let unchanged = self.lasting(&found) == before;
             let now = Left { why, unchanged, diff, grown };
-            // What the box took and holds otherwise, it would hold otherwise again.
-            if now.why.is_none() && !now.unchanged {
+            // What the box took and holds otherwise, it would hold otherwise again; what it only adds to is there.
+            if now.why.is_none() && (!now.unchanged || now.diff.is_empty()) {
                 return (self.judged(step, now), None);
             }
             left = Some(now);
@@ -148,12 +148,10 @@ impl Run<'_> {
     fn judged(&self, step: &Step, left: Left) -> StepResult {
         match left {
             Left { why: Some(error), unchanged: true, .. } => StepResult::Refused(error),
-            Left { diff, grown, unchanged: false, .. } if diff.is_empty() => {
+            Left { diff, grown, .. } if diff.is_empty() => {
                 self.watch.told(&Event::Grown { service: &step.service, places: &grown });
                 StepResult::Done { bytes: step.value.text().len() }
             }
-            // It holds all that is wanted, and more that is not: an undo was not taken.
-            Left { grown, unchanged: true, diff, .. } if diff.is_empty() => StepResult::Differs(added(grown)),
             Left { diff, .. } => StepResult::Differs(diff),
         }
     }
@@ -238,14 +236,6 @@ impl Run<'_> {
 
 fn open(error: Error) -> (StepResult, Option<End>) {
     (StepResult::Open(error.clone()), Some(End::Interrupted(error)))
-}
-
-fn added(places: Vec<String>) -> Diff {
-    let mut diff = Diff::default();
-    for place in places {
-        diff.note(|| crate::konnektor::diff::Change { place, from: None, to: Some("…".into()) });
-    }
-    diff
 }
 
 async fn read(driver: &Driver, service: &ServiceName) -> Result<Json, Error> {
