@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::konnektor::diff::{Change, Diff, plain, segment};
 use crate::konnektor::{Error, Given, Json, Part, Profile, Reading};
+use crate::names::ServiceName;
 
 /// A card terminal as a box lists it; what it does not say is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -109,6 +110,12 @@ pub fn terminals_of(profile: &Profile, given: &Given) -> Result<Vec<Terminal>, E
         || Err(Error::UnknownService { service: service.clone() }),
         |value| listed(profile, value),
     )
+}
+
+/// The service whose texts refer to terminals by their id; see [`rewrite`].
+#[must_use]
+pub fn references(profile: &Profile) -> Option<&ServiceName> {
+    profile.terminals.as_ref().map(|rules| &rules.references)
 }
 
 fn rules(profile: &Profile) -> Result<&crate::konnektor::profile::Terminals, Error> {
