@@ -177,7 +177,7 @@ async fn every_step(how: Cut) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restore_cut_at_any_step_in_any_way_is_resumed_to_the_file_and_undone_to_what_was() {
-    let all = futures::stream::iter(cuts()).map(|how| tokio::spawn(every_step(how))).buffer_unordered(6);
+    let all = futures::stream::iter(cuts()).map(|how| tokio::spawn(every_step(how))).buffer_unordered(9);
     let results: Vec<_> = all.collect().await;
     assert_eq!(results.len(), 18);
     for result in results {

@@ -146,7 +146,10 @@ impl<'r> Differ<'r> {
             return;
         }
         if secrecy == Secrecy::Hidden {
-            return self.change(Some(before), Some(after), secrecy);
+            if !self.equal(before, after) {
+                self.change(Some(before), Some(after), secrecy);
+            }
+            return;
         }
         match (before.parts(), after.parts()) {
             (Parts::Object(old), Parts::Object(new)) => {

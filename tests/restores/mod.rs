@@ -78,8 +78,8 @@ pub async fn case_with(profile: &str, change: impl FnOnce(&mut Options)) -> Case
         parallel: Spec::PARALLEL,
         timeouts: Timeouts {
             connect: Duration::from_secs(5),
-            read: Duration::from_secs(5),
-            whole: Duration::from_secs(10),
+            read: Duration::from_secs(60),
+            whole: Duration::from_secs(120),
         },
     };
     let profile = Profile::parse(profile).unwrap();
