@@ -265,10 +265,9 @@ impl Found<'_> {
         map.next_value_seed(Emit::new(&mut emitted, Some(&self.profile.personal)))?;
         emitted.text.shrink_to_fit();
         let deepest = self.profile.limits.json_depth;
-        match json::checked(emitted.text.as_bytes(), deepest, &service) {
-            Err(Error::TooDeep { .. }) => return Err(self.end(Wrong::TooDeep)),
-            // Numbers were looked at before they were read.
-            Ok(()) | Err(_) => {}
+        // Numbers were looked at before they were read.
+        if let Err(Error::TooDeep { .. }) = json::checked(emitted.text.as_bytes(), deepest, &service) {
+            return Err(self.end(Wrong::TooDeep));
         }
         self.given.services.insert(service, Json::of_text(emitted.text));
         Ok(())
