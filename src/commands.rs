@@ -1,23 +1,33 @@
 //! The table of remote commands: name, usage, help, parse; `help` is printed from it, and so is the prompt's completion.
 //! Absent on purpose: any shell. What was sent is parsed into a type or refused; nothing of it becomes a command line.
 
+mod data;
+pub mod files;
+mod input;
+pub mod jobs;
 mod konnektor;
 mod oneself;
 mod out;
 mod parse;
 mod table;
 
+pub use data::masked;
+pub use input::{Input, NoInput};
+pub use jobs::{Dialog, Foreground, Jobs};
 pub use out::{Gone, Out, Sink, Terminal};
 pub use parse::{LONGEST, Unparsed, parse};
 pub use table::words;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::asks::{Command, Verb};
+use crate::asks::{self, Command, Verb};
 use crate::clock::Clock;
+use crate::config::Language;
 use crate::gate::Gate;
 use crate::journal::CannotJournal;
 use crate::journal::started::{Outcome, Started};
+use crate::state::State;
 
 /// sysexits(3) where there is one; `../interface` fixes them.
 pub mod exit {
@@ -43,8 +53,23 @@ pub struct Works {
     pub gate: Arc<Gate>,
     /// The boxes and what is kept of them.
     pub konnektors: konnektor::Konnektors,
+    /// Work that goes on when its line drops.
+    pub jobs: Jobs,
+    /// What outlives a restart.
+    pub state: State,
     /// The time.
     pub clock: Clock,
+}
+
+/// What the person's side of a command can give.
+#[derive(Default)]
+pub struct Means<'a> {
+    /// Where a question can be answered.
+    pub dialog: Option<&'a mut dyn Dialog>,
+    /// Standard input.
+    pub input: Option<Arc<Input>>,
+    /// What Ctrl-C is meant for.
+    pub foreground: Option<&'a Foreground>,
 }
 
 pub use konnektor::{Known, Konnektors};
@@ -72,19 +97,35 @@ impl From<Gone> for Ended {
 }
 
 /// Runs a command that was permitted and journalled, writes its last line, and gives the exit code.
-pub async fn run(started: Started<Command>, works: &Works, out: &Out) -> Result<u32, CannotJournal> {
+/// What is a job goes on when this is dropped.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the other verbs are about a Konnektor, today's and tomorrow's"
+)]
+pub async fn run(
+    started: Started<Command>,
+    works: &Arc<Works>,
+    out: &Out,
+    means: Means<'_>,
+) -> Result<u32, CannotJournal> {
+    if started.ask().verb.is_a_job() {
+        return begin_and_follow(started, works, out, means).await;
+    }
     let ended = match &started.ask().verb {
         Verb::Help(_) | Verb::Whoami | Verb::Sites | Verb::Why { .. } => {
             oneself::run(&started, works, out).await
         }
-        Verb::KonnektorList
-        | Verb::KonnektorBackup { .. }
-        | Verb::KonnektorBackups { .. }
-        | Verb::KonnektorShow { .. } => konnektor::run(&started, works, out).await,
+        Verb::Jobs | Verb::JobAttach(_) | Verb::JobCancel(_) => {
+            jobs::run(&started, works, out, means.dialog).await
+        }
         // The front opens a relay for it; as a command it leads nowhere.
         Verb::Connect { .. } => Err(Ended::failed(exit::USAGE, "no-terminal")),
+        _ => konnektor::run(&started, works, out, means.input.as_deref()).await,
     };
-    let ended = ended.unwrap_or_else(|ended| ended);
+    finished(started, ended.unwrap_or_else(|ended| ended), out).await
+}
+
+async fn finished(started: Started<Command>, ended: Ended, out: &Out) -> Result<u32, CannotJournal> {
     let outcome = Outcome {
         exit: ended.exit,
         bytes_in: 0,
@@ -94,4 +135,61 @@ pub async fn run(started: Started<Command>, works: &Works, out: &Out) -> Result<
     };
     started.finish(outcome).await?;
     Ok(ended.exit)
+}
+
+/// A job that takes longer is told its number.
+const LONG: Duration = Duration::from_secs(2);
+
+async fn begin_and_follow(
+    started: Started<Command>,
+    works: &Arc<Works>,
+    out: &Out,
+    means: Means<'_>,
+) -> Result<u32, CannotJournal> {
+    let verb = started.ask().verb.clone();
+    let job = match jobs::begin(started, works, out.language, means.input).await {
+        Ok(job) => job,
+        Err(not) => {
+            let (started, e) = *not;
+            tracing::error!("a job could not be noted: {e}");
+            let english = "The job could not be noted, so it was not begun. Tell the operator.";
+            let german = "Der Auftrag ließ sich nicht vermerken, also wurde er nicht begonnen. Sagen Sie es dem Betreiber.";
+            out.say(out.pick(english, german)).await.ok();
+            return finished(started, Ended::failed(exit::FAILED, "state"), out).await;
+        }
+    };
+    let followed = async {
+        if let Some(foreground) = means.foreground {
+            foreground.set(Some(&job));
+        }
+        let following = jobs::follow(&job, out, means.dialog);
+        tokio::pin!(following);
+        let exit = tokio::select! {
+            exit = &mut following => exit?,
+            () = tokio::time::sleep(LONG) => {
+                out.say(match out.language {
+                    Language::English => {
+                        format!("Job {0}: goes on if this line drops (jobs attach {0}).", job.number)
+                    }
+                    Language::German => format!(
+                        "Auftrag {0}: läuft weiter, wenn die Leitung abbricht (jobs attach {0}).",
+                        job.number
+                    ),
+                })
+                .await?;
+                following.await?
+            }
+        };
+        if let Some(foreground) = means.foreground {
+            foreground.set(None);
+        }
+        if let (Verb::KonnektorBackup { konnektor, into: asks::Into::Output, .. }, Some(name)) =
+            (&verb, job.made())
+        {
+            konnektor::content(works, out, konnektor, name).await?;
+        }
+        Ok::<_, Gone>(exit)
+    };
+    // A client that is gone hears no exit code; the job's own line has it.
+    Ok(followed.await.unwrap_or(exit::FAILED))
 }

@@ -3,6 +3,7 @@
 
 mod algorithms;
 mod connection;
+mod files;
 mod handler;
 mod hop;
 mod limits;
@@ -13,8 +14,10 @@ mod replies;
 mod seat;
 mod serve;
 mod session;
+mod talk;
 
 pub use algorithms::{configuration, inner_configuration};
+pub use files::Bounds;
 pub use limits::{Doorkeeper, Penalty};
 pub use registry::Registry;
 
@@ -68,6 +71,8 @@ pub struct Front {
     pub gate: Arc<Gate>,
     /// What the commands work with.
     pub works: Arc<Works>,
+    /// How much of files is in memory at once.
+    pub files: Bounds,
     /// The hosts that can be hopped to.
     pub hosts: Arc<Hosts>,
     /// Recorded sessions at them.
@@ -353,6 +358,7 @@ impl Front {
         tracing::error!(%user, %key, "FRAUD reported: the key is barred for a day, its connections end; look into it");
         let Penalty { source, key: barred, reason, until, .. } = self.keeper.report(key);
         self.state.penalise(&source, &barred, until, reason);
+        self.works.jobs.end(|who| (who.user() == user).then_some("fraud-reported"));
         self.registry.end(|who| {
             (who.user() == user)
                 .then(|| ("fraud-reported", sentences::not_confirmed(&NotConfirmed::Fraud, self.language)))
@@ -445,6 +451,10 @@ impl Front {
     /// Ends what a removed or expired key has opened. Called when keys change, and every half second.
     pub fn recheck(&self) {
         let (keys, now) = (self.keys.load(), self.clock.now());
+        self.works.jobs.end(|who| {
+            let gone = keys.holds(who.user(), who.key(), who.source(), now).is_err();
+            gone.then_some("key-removed")
+        });
         self.registry.end(|who| {
             keys.holds(who.user(), who.key(), who.source(), now).err().map(|why| {
                 let text = match self.language {

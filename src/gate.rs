@@ -106,7 +106,7 @@ impl Gate {
         let (family, site) = (ask.family(), ask.site());
         let why = {
             let (rules, grants) = (self.rules.load(), self.grants.load());
-            rules.policy.still(who, family, site, &grants, self.clock.now()).err()?
+            rules.policy.still(who, ask, &grants, self.clock.now()).err()?
         };
         let line = Entry { site: site.cloned(), target: ask.target(), ..of(who, Event::Refused) };
         let cause = format!("withdrawn: {}", why.cause());

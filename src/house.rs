@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::commands::{Known, Konnektors, Works};
+use crate::commands::{Jobs, Known, Konnektors, Works};
 use crate::config::{
     Config, FactorSettings, Folder, KonnektorBox, Problems, Product, Readable, Site, Unread, read_guarded,
 };
@@ -148,7 +148,10 @@ impl House {
         let pins = Arc::new(pins::LearnedPins::new(state.clone(), journal.clone()));
         let konnektors =
             Konnektors { known: ArcSwap::from_pointee(known), vault, pins, profile: Profile::kocobox()? };
-        let works = Arc::new(Works { gate: gate.clone(), konnektors, clock: clock.clone() });
+        let jobs = Jobs::open(state.clone()).await?;
+        let works =
+            Works { gate: gate.clone(), konnektors, jobs, state: state.clone(), clock: clock.clone() };
+        let works = Arc::new(works);
         let stop = CancellationToken::new();
         let (contact, proxies) = (gateway.contact.clone(), gateway.proxies.clone());
         let keys = Arc::new(ArcSwap::from_pointee(keys));
@@ -176,6 +179,7 @@ impl House {
             factor: factor.clone(),
             gate: gate.clone(),
             works,
+            files: crate::front::Bounds::default(),
             hosts,
             relays: Arc::new(relays),
             authorities: nameplate.authorities().clone(),
@@ -329,6 +333,7 @@ impl House {
                 tracing::error!("a door: {e}");
             }
         }
+        self.front.works.jobs.close().await;
         for helper in self.helpers.drain(..) {
             helper.abort();
         }

@@ -9,6 +9,7 @@ mod json;
 mod kocobox;
 mod personal;
 mod profile;
+mod status;
 
 pub mod archive;
 pub mod diff;
@@ -28,6 +29,7 @@ pub use given::{BadGiven, Given};
 pub use identify::Identity;
 pub use json::{Json, Part, Parts};
 pub use profile::{Action, Profile, Service};
+pub use status::{Line as StatusLine, Status, status_of};
 
 use crate::names::{ActionName, HostPort, KonnektorId, ServiceName};
 use crate::secret::Secret;

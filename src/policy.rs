@@ -14,7 +14,7 @@ use crate::asks::{Ask, Family};
 use crate::grants::Snapshot;
 use crate::identity::Who;
 use crate::identity::second_factor::Confirmation;
-use crate::names::{Firm, SiteName, Username};
+use crate::names::{ActionName, Firm, SiteName, Username};
 use hours::Hours;
 
 /// The rules in their order; the first that matches decides, and where none does the answer is no.
@@ -33,6 +33,7 @@ struct Rule {
     on: Vec<On>,
     needs_consent: bool,
     confirm: bool,
+    any_firmware: bool,
     until: Option<Timestamp>,
     from: Option<Vec<IpNet>>,
     hours: Option<Hours>,
@@ -47,6 +48,8 @@ enum Matches {
 enum May {
     Everything,
     Family(Family),
+    /// `konnektor perform ACTION`, spelled out.
+    Action(ActionName),
 }
 
 enum On {
@@ -59,6 +62,16 @@ pub struct Permit<A> {
     ask: A,
     who: Who,
     rule: Arc<str>,
+    allowances: Allowances,
+}
+
+/// What a permit allows beyond the ordinary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowances {
+    /// `firmware = "any"`: boxes are written to though their firmware is not known.
+    pub any_firmware: bool,
+    /// A rule spells this very action out, so it may be one that no profile lists.
+    pub spelled_out: bool,
 }
 
 impl<A> Permit<A> {
@@ -78,8 +91,8 @@ impl<A> Permit<A> {
     }
 
     /// Takes the permit apart; the journal does that when it starts the work.
-    pub(crate) fn into_parts(self) -> (A, Who, Arc<str>) {
-        (self.ask, self.who, self.rule)
+    pub(crate) fn into_parts(self) -> (A, Who, Arc<str>, Allowances) {
+        (self.ask, self.who, self.rule, self.allowances)
     }
 }
 
@@ -130,7 +143,7 @@ pub fn decide<A: Ask>(
     confirmation: Option<&Confirmation>,
 ) -> Result<Permit<A>, (A, Denied)> {
     let words = String::from_utf8_lossy(ask.confirmed_as()).into_owned();
-    match policy.rule_for(who, ask.family(), ask.site(), grants, now) {
+    match policy.rule_for(who, &Wish::of(&ask), grants, now) {
         Ok(rule)
             if rule.confirm
                 && ask.family() != Family::Oneself
@@ -138,8 +151,33 @@ pub fn decide<A: Ask>(
         {
             Err((ask, Denied::NeedsConfirmation { rule: rule.name.clone() }))
         }
-        Ok(rule) => Ok(Permit { ask, who: who.clone(), rule: rule.name.clone() }),
+        Ok(rule) => {
+            let allowances = Allowances {
+                any_firmware: rule.any_firmware,
+                spelled_out: policy.spells_out(who, &Wish::of(&ask), now),
+            };
+            let (who, rule) = (who.clone(), rule.name.clone());
+            Ok(Permit { ask, who, rule, allowances })
+        }
         Err(denied) => Err((ask, denied)),
+    }
+}
+
+/// What is wished for, as rules see it.
+#[derive(Clone, Copy)]
+struct Wish<'a> {
+    family: Family,
+    site: Option<&'a SiteName>,
+    action: Option<&'a ActionName>,
+}
+
+impl<'a> Wish<'a> {
+    fn of(ask: &'a impl Ask) -> Self {
+        Self { family: ask.family(), site: ask.site(), action: ask.action() }
+    }
+
+    fn at(family: Family, site: Option<&'a SiteName>) -> Self {
+        Self { family, site, action: None }
     }
 }
 
@@ -153,7 +191,7 @@ impl Policy {
         grants: &Snapshot,
         now: Timestamp,
     ) -> Result<Terms, Denied> {
-        self.rule_for(who, family, Some(site), grants, now).map(|rule| Terms {
+        self.rule_for(who, &Wish::at(family, Some(site)), grants, now).map(|rule| Terms {
             rule: rule.name.clone(),
             needs_consent: rule.needs_consent,
             confirm: rule.confirm,
@@ -161,21 +199,22 @@ impl Policy {
     }
 
     /// Is what was begun still permitted? A confirmation that was given stays given.
-    pub fn still(
-        &self,
-        who: &Who,
-        family: Family,
-        site: Option<&SiteName>,
-        grants: &Snapshot,
-        now: Timestamp,
-    ) -> Result<(), Denied> {
-        self.rule_for(who, family, site, grants, now).map(|_| ())
+    pub fn still(&self, who: &Who, ask: &impl Ask, grants: &Snapshot, now: Timestamp) -> Result<(), Denied> {
+        self.rule_for(who, &Wish::of(ask), grants, now).map(|_| ())
+    }
+
+    /// Does a rule that counts now spell this very action out?
+    fn spells_out(&self, who: &Who, wish: &Wish<'_>, now: Timestamp) -> bool {
+        let Some(action) = wish.action else { return false };
+        let mut rules = self.matching(who.user(), *wish);
+        rules.any(|rule| rule.unmet(who.source(), now).is_none() && rule.spells_out(action))
     }
 
     /// The sites where this person may do something of `family` now, consent or not.
     pub fn sites_for(&self, who: &Who, family: Family, now: Timestamp) -> Vec<SiteName> {
         let may = |site: &&SiteName| {
-            self.matching(who.user(), family, Some(site)).any(|r| r.unmet(who.source(), now).is_none())
+            self.matching(who.user(), Wish::at(family, Some(*site)))
+                .any(|r| r.unmet(who.source(), now).is_none())
         };
         self.sites.iter().filter(may).cloned().collect()
     }
@@ -195,7 +234,7 @@ impl Policy {
         let mut found = Vec::new();
         for site in &self.sites {
             for family in Family::NAMED {
-                if let Some(rule) = self.matching(user, family, Some(site)).next() {
+                if let Some(rule) = self.matching(user, Wish::at(family, Some(site))).next() {
                     let terms = Terms {
                         rule: rule.name.clone(),
                         needs_consent: rule.needs_consent,
@@ -208,18 +247,17 @@ impl Policy {
         found
     }
 
-    /// The rules that name this user, this family and this site, in their order.
+    /// The rules that name this user and what is wished for, in their order.
     fn matching<'p, 'q>(
         &'p self,
         user: &'q Username,
-        family: Family,
-        site: Option<&'q SiteName>,
+        wish: Wish<'q>,
     ) -> impl Iterator<Item = &'p Rule> + use<'p, 'q> {
-        self.rules.iter().filter(move |rule| match (family, site) {
+        self.rules.iter().filter(move |rule| match (wish.family, wish.site) {
             (Family::Oneself, _) => rule.names(user),
-            (family, None) => rule.names(user) && rule.allows(family),
-            (family, Some(site)) => {
-                rule.names(user) && rule.allows(family) && rule.covers(site) && self.sites.contains(site)
+            (_, None) => rule.names(user) && rule.allows(&wish),
+            (_, Some(site)) => {
+                rule.names(user) && rule.allows(&wish) && rule.covers(site) && self.sites.contains(site)
             }
         })
     }
@@ -227,13 +265,13 @@ impl Policy {
     fn rule_for(
         &self,
         who: &Who,
-        family: Family,
-        site: Option<&SiteName>,
+        wish: &Wish<'_>,
         grants: &Snapshot,
         now: Timestamp,
     ) -> Result<&Rule, Denied> {
+        let (family, site) = (wish.family, wish.site);
         let mut near = None;
-        for rule in self.matching(who.user(), family, site) {
+        for rule in self.matching(who.user(), *wish) {
             match rule.unmet(who.source(), now) {
                 // What is about oneself is open while any rule that names the person has not ended.
                 Some(Condition::Hours(_) | Condition::From) if family == Family::Oneself => return Ok(rule),
@@ -272,11 +310,18 @@ impl Rule {
         })
     }
 
-    fn allows(&self, family: Family) -> bool {
+    fn allows(&self, wish: &Wish<'_>) -> bool {
         self.may.iter().any(|m| match m {
             May::Everything => true,
-            May::Family(f) => *f == family,
+            May::Family(f) => *f == wish.family,
+            May::Action(action) => {
+                wish.family == Family::KonnektorPerform && wish.action.is_none_or(|wished| wished == action)
+            }
         })
+    }
+
+    fn spells_out(&self, action: &ActionName) -> bool {
+        self.may.iter().any(|m| matches!(m, May::Action(spelled) if spelled == action))
     }
 
     fn covers(&self, site: &SiteName) -> bool {

@@ -1,9 +1,12 @@
-//! What must outlive a restart: used one-time codes, host keys and certificates seen first, penalties.
+//! What must outlive a restart: used one-time codes, host keys and certificates seen first, penalties, jobs.
 //! Absent on purpose: sessions and policy. What a connection knows dies with it; what a person may do stands in files.
 //!
 //! SQLite in one file; the SQL keeps to what PostgreSQL takes too (`$1`, `ON CONFLICT`, BIGINT microseconds for times).
 
 mod schema;
+mod work;
+
+pub use work::JobRecord;
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, OpenOptions};

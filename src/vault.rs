@@ -6,6 +6,7 @@
 //! age detects every change of a file, but proves no sender: hold a backup's own `konnektor` against the name asked for.
 
 mod identities;
+mod incoming;
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -24,6 +25,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 pub use identities::{generate_identity, read_identities};
+pub use incoming::{INCOMING_BYTES, INCOMING_FILES, INCOMING_LARGEST, Incoming};
 
 use crate::names::{BackupName, KonnektorId};
 
@@ -264,13 +266,30 @@ impl Vault {
         content: Zeroizing<Vec<u8>>,
         wanted: Option<&BackupName>,
     ) -> Result<BackupName, VaultError> {
-        let bytes = content.len() as u64;
-        if bytes > LARGEST {
+        if content.len() as u64 > LARGEST {
             return Err(VaultError::TooLarge);
         }
+        self.put_written(id, about, also, move |out| out.write_all(&content), wanted).await
+    }
+
+    /// The same for content that is written straight into the encryption: no copy of it is held.
+    ///
+    /// # Errors
+    /// As [`Vault::put`]'s.
+    pub async fn put_written<W>(
+        &self,
+        id: &KonnektorId,
+        about: &About,
+        also: &[Recipient],
+        write: W,
+        wanted: Option<&BackupName>,
+    ) -> Result<BackupName, VaultError>
+    where
+        W: FnOnce(&mut dyn Write) -> std::io::Result<()> + Send + 'static,
+    {
         let recipients: Vec<Recipient> = self.recipients.iter().chain(also).cloned().collect();
-        let sealed = tokio::task::spawn_blocking(move || seal(&content, &recipients));
-        let sealed = sealed.await.map_err(|_| VaultError::Store("interrupted".into()))??;
+        let sealed = tokio::task::spawn_blocking(move || seal(write, &recipients));
+        let (sealed, bytes) = sealed.await.map_err(|_| VaultError::Store("interrupted".into()))??;
         let sidecar = Sidecar {
             format: 1,
             bytes,
@@ -327,13 +346,27 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NotFound`], [`VaultError::WrongIdentity`], [`VaultError::Damaged`], [`VaultError::TooLarge`], [`VaultError::Store`].
     pub async fn get(&self, id: &KonnektorId, name: &BackupName) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        self.get_read(id, name, whole).await?.map_err(|_| VaultError::Damaged)
+    }
+
+    /// The same for who reads it as a stream: no copy of it is held. What `read` makes of it counts only if the stream
+    /// has come to its end undamaged.
+    ///
+    /// # Errors
+    /// As [`Vault::get`]'s.
+    pub async fn get_read<T: Send + 'static>(
+        &self,
+        id: &KonnektorId,
+        name: &BackupName,
+        read: impl FnOnce(&mut dyn Read) -> T + Send + 'static,
+    ) -> Result<T, VaultError> {
         let found = self.store.get(&sealed_path(id, name)).await?;
         if found.meta.size > LARGEST {
             return Err(VaultError::TooLarge);
         }
         let sealed = found.bytes().await?;
         let identities = Arc::clone(&self.identities);
-        let opened = tokio::task::spawn_blocking(move || unseal(&sealed, &identities));
+        let opened = tokio::task::spawn_blocking(move || unseal(&sealed, &identities, read));
         opened.await.map_err(|_| VaultError::Store("interrupted".into()))?
     }
 
@@ -381,23 +414,65 @@ fn sha256(bytes: &[u8]) -> String {
     })
 }
 
-fn seal(content: &[u8], recipients: &[Recipient]) -> Result<Bytes, VaultError> {
-    let failed = |_| VaultError::Store("age".into());
-    let all = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
-    let encryptor = age::Encryptor::with_recipients(all).map_err(|_| VaultError::NoRecipients)?;
-    let mut writer = encryptor.wrap_output(Vec::with_capacity(content.len() + 4096)).map_err(failed)?;
-    writer.write_all(content).map_err(failed)?;
-    writer.finish().map(Bytes::from).map_err(failed)
+/// Counts what goes through, and ends it where it grows too large.
+struct Counted<W> {
+    inner: W,
+    bytes: u64,
 }
 
-fn unseal(sealed: &[u8], identities: &[Identity]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.bytes += buffer.len() as u64;
+        if self.bytes > LARGEST {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.inner.write_all(buffer)?;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn seal(
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+    recipients: &[Recipient],
+) -> Result<(Bytes, u64), VaultError> {
+    let failed = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::FileTooLarge => VaultError::TooLarge,
+        _ => VaultError::Store("age".into()),
+    };
+    let all = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
+    let encryptor = age::Encryptor::with_recipients(all).map_err(|_| VaultError::NoRecipients)?;
+    let writer = encryptor.wrap_output(Vec::new()).map_err(failed)?;
+    // Values are written in small pieces; age seals 64 KiB at a time.
+    let mut counted = Counted { inner: std::io::BufWriter::with_capacity(65_536, writer), bytes: 0 };
+    write(&mut counted).map_err(failed)?;
+    let writer = counted.inner.into_inner().map_err(|e| failed(e.into_error()))?;
+    let sealed = writer.finish().map_err(failed)?;
+    Ok((Bytes::from(sealed), counted.bytes))
+}
+
+/// All of a stream.
+fn whole(from: &mut dyn Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut content = Zeroizing::new(Vec::new());
+    from.read_to_end(&mut content).map(|_| content)
+}
+
+fn unseal<T>(
+    sealed: &[u8],
+    identities: &[Identity],
+    read: impl FnOnce(&mut dyn Read) -> T,
+) -> Result<T, VaultError> {
     let decryptor = age::Decryptor::new_buffered(sealed).map_err(|_| VaultError::Damaged)?;
     let all = identities.iter().map(|identity| identity as &dyn age::Identity);
     let mut reader = decryptor.decrypt(all).map_err(|error| {
         let other_key = matches!(error, age::DecryptError::NoMatchingKeys);
         if other_key { VaultError::WrongIdentity } else { VaultError::Damaged }
     })?;
-    let mut content = Zeroizing::new(Vec::with_capacity(sealed.len()));
-    reader.read_to_end(&mut content).map_err(|_| VaultError::Damaged)?;
-    Ok(content)
+    let done = read(&mut reader);
+    // A reader that stopped before the end has not seen whether the rest is whole.
+    std::io::copy(&mut reader, &mut std::io::sink()).map_err(|_| VaultError::Damaged)?;
+    Ok(done)
 }

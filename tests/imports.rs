@@ -30,7 +30,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sentences", &["names", "asks", "config", "identity", "policy", "gate"]),
     (
         "commands",
-        &["names", "clock", "prompt", "asks", "config", "gate", "journal", "konnektor", "vault", "sentences"],
+        &[
+            "names",
+            "clock",
+            "prompt",
+            "asks",
+            "config",
+            "state",
+            "identity",
+            "gate",
+            "journal",
+            "konnektor",
+            "vault",
+            "sentences",
+        ],
     ),
     ("hops", &["names", "asks", "config", "flow", "live", "journal"]),
     (

@@ -22,6 +22,10 @@ pub trait Sink: Send + Sync {
     async fn output(&self, data: Bytes) -> Result<(), Gone>;
     /// Sentences, progress, errors.
     async fn errors(&self, data: Bytes) -> Result<(), Gone>;
+    /// How far it is, for whoever looks later: as a bar, and as a line.
+    async fn progress(&self, _bar: &str, _line: &str) -> Result<(), Gone> {
+        Ok(())
+    }
 }
 
 /// What the person sees it on.
@@ -31,6 +35,8 @@ pub enum Terminal {
     Screen,
     /// A program or a file: bytes as they are, progress a line per step.
     None,
+    /// A job's log: shown later, on what the person then has.
+    Later,
 }
 
 /// A command's output.
@@ -82,8 +88,23 @@ impl Out {
         match self.terminal {
             // Erase the line (ECMA-48 EL): the one escape that is ours.
             Terminal::Screen => self.send(format!("\r\x1b[K{}", printable(line)).into()).await,
-            Terminal::None => Ok(()),
+            Terminal::None | Terminal::Later => Ok(()),
         }
+    }
+
+    /// How far it is: `bar` written over the line on a screen, `line` as a line of its own without one.
+    pub async fn progress(&self, bar: &str, line: &str) -> Result<(), Gone> {
+        match self.terminal {
+            Terminal::Screen => self.over(bar).await,
+            Terminal::None if line.is_empty() => Ok(()),
+            Terminal::None => self.say(line).await,
+            Terminal::Later => self.sink.progress(bar, line).await,
+        }
+    }
+
+    /// Sentences that were framed for nobody yet.
+    pub async fn say_bytes(&self, data: Bytes) -> Result<(), Gone> {
+        self.send(self.framed(data)).await
     }
 
     async fn errors(&self, data: String) -> Result<(), Gone> {
@@ -106,7 +127,7 @@ impl Out {
     /// On a screen nothing but lines and tabs moves the cursor: what came from a box or a file could speak to it.
     fn framed(&self, data: Bytes) -> Bytes {
         match self.terminal {
-            Terminal::None => data,
+            Terminal::None | Terminal::Later => data,
             Terminal::Screen => crlf(&harmless(&String::from_utf8_lossy(&data))),
         }
     }

@@ -3,6 +3,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::data;
 use super::table::{self, grammar, row};
 use crate::asks::{Draft, Family, Verb};
 use crate::config::{Language, nearest};
@@ -43,8 +44,6 @@ pub enum Wrong {
     Missing,
     /// A value that is none.
     Value,
-    /// A command that this gateway does not have yet.
-    NotYet,
     /// A file transfer: there is no file system.
     NoFiles,
 }
@@ -76,32 +75,34 @@ pub fn parse(bytes: &[u8]) -> Result<Draft, Unparsed> {
     if text.trim() != text {
         return Err(Unparsed::Spaces);
     }
-    if let Some(word) = table::not_yet(text) {
-        return Err(Unparsed::Usage { kind: Wrong::NotYet, word, near: None });
-    }
     if moves_files(text) {
         let word = text.split_ascii_whitespace().next().unwrap_or_default();
         return Err(Unparsed::Usage { kind: Wrong::NoFiles, word: echoed(word), near: None });
     }
-    let matches = grammar().try_get_matches_from(text.split_ascii_whitespace()).map_err(|e| usage(&e))?;
+    let (words, data) = data::words(text);
+    let matches = grammar().try_get_matches_from(words).map_err(|e| usage(&e))?;
     let missing = || Unparsed::Usage { kind: Wrong::Missing, word: echoed(text), near: None };
     let (row, arguments) = row(&matches).ok_or_else(missing)?;
     let verb = if arguments.get_flag("help") {
         Verb::Help(row.words.iter().map(ToString::to_string).collect())
     } else {
-        // Only `why` takes words that clap does not check: the command that is asked about.
-        (row.verb)(arguments).ok_or_else(|| no_family(&table::why_words(arguments)))?
+        (row.verb)(arguments).ok_or_else(|| not_fitting(arguments))?
     };
-    Ok(Draft { verb, as_asked: bytes.into() })
+    let verb = match verb {
+        Verb::KonnektorPerform { konnektor, action, .. } => {
+            Verb::KonnektorPerform { konnektor, action, data }
+        }
+        other => other,
+    };
+    Ok(Draft { verb, as_asked: data::masked(bytes).map_or_else(|| bytes.into(), Into::into) })
 }
 
-/// The command that `why` was asked about is none.
-fn no_family(words: &str) -> Unparsed {
-    if let Some(word) = table::not_yet(words) {
-        return Unparsed::Usage { kind: Wrong::NotYet, word, near: None };
-    }
-    let near = nearest(words, Family::BUILT.iter().map(|family| family.as_str()));
-    Unparsed::Usage { kind: Wrong::Value, word: echoed(words), near: near.map(ToOwned::to_owned) }
+/// What clap has let through and is none: the command that `why` was asked about, a third `-f`, data that is no JSON.
+fn not_fitting(arguments: &clap::ArgMatches) -> Unparsed {
+    let why = table::why_words(arguments);
+    let word = if why.is_empty() { table::last_value(arguments) } else { why.clone() };
+    let near = nearest(&why, Family::NAMED.iter().map(|family| family.as_str())).filter(|_| !why.is_empty());
+    Unparsed::Usage { kind: Wrong::Value, word: echoed(&word), near: near.map(ToOwned::to_owned) }
 }
 
 /// Is it what scp, rsync and sftp send as a command?
@@ -139,13 +140,13 @@ fn usage(error: &clap::Error) -> Unparsed {
         Wrong::Command => {
             nearest(word.as_deref().unwrap_or_default(), table::last_words()).map(ToOwned::to_owned)
         }
-        Wrong::LeftOver | Wrong::Missing | Wrong::Value | Wrong::NotYet | Wrong::NoFiles => None,
+        Wrong::LeftOver | Wrong::Missing | Wrong::Value | Wrong::NoFiles => None,
     };
     let word = word.unwrap_or_default();
     let word = match kind {
         // Ours, not theirs; clap writes an option with its value's name as `-f <FILE>`.
         Wrong::Missing => word.replace(['<', '>'], ""),
-        Wrong::Command | Wrong::LeftOver | Wrong::Value | Wrong::NotYet | Wrong::NoFiles => echoed(&word),
+        Wrong::Command | Wrong::LeftOver | Wrong::Value | Wrong::NoFiles => echoed(&word),
     };
     Unparsed::Usage { kind, word, near }
 }
@@ -158,9 +159,7 @@ impl Unparsed {
             Unparsed::Characters => "characters",
             Unparsed::Spaces => "spaces",
             Unparsed::Empty => "empty",
-            Unparsed::Usage { kind: Wrong::Command | Wrong::NotYet | Wrong::NoFiles, .. } => {
-                "no-such-command"
-            }
+            Unparsed::Usage { kind: Wrong::Command | Wrong::NoFiles, .. } => "no-such-command",
             Unparsed::Usage { kind: Wrong::LeftOver, .. } => "words-left-over",
             Unparsed::Usage { kind: Wrong::Missing, .. } => "words-missing",
             Unparsed::Usage { kind: Wrong::Value, .. } => "bad-value",
@@ -191,10 +190,16 @@ impl Unparsed {
                 (Wrong::Missing, _) => missing(word, language),
                 (Wrong::Value, false) => format!("\"{word}\" is no value that fits there"),
                 (Wrong::Value, true) => format!("„{word}“ passt dort nicht"),
-                (Wrong::NotYet, false) => format!("this gateway does not have \"{word}\" yet"),
-                (Wrong::NotYet, true) => format!("„{word}“ kann dieses Gateway noch nicht"),
-                (Wrong::NoFiles, false) => format!("there is no file system here, so no \"{word}\""),
-                (Wrong::NoFiles, true) => format!("hier gibt es kein Dateisystem, also kein „{word}“"),
+                (Wrong::NoFiles, false) => {
+                    let instead = instead(word, "scp without -O", "scp");
+                    format!("there is no file system here, so no \"{word}\": use sftp, or {instead}")
+                }
+                (Wrong::NoFiles, true) => {
+                    let instead = instead(word, "scp ohne -O", "scp");
+                    format!(
+                        "hier gibt es kein Dateisystem, also kein „{word}“: nehmen Sie sftp oder {instead}"
+                    )
+                }
             },
         };
         if let Unparsed::Usage { near: Some(near), .. } = self {
@@ -206,6 +211,11 @@ impl Unparsed {
         line.push_str(if german { "Was es gibt: help" } else { "What there is: help" });
         line
     }
+}
+
+/// What moves files here instead: today's scp speaks SFTP, and only its old protocol is sent as a command.
+fn instead(word: &str, of_scp: &'static str, of_others: &'static str) -> &'static str {
+    if word.rsplit('/').next() == Some("scp") { of_scp } else { of_others }
 }
 
 /// `word` is `konnektor`, where its second word is missing, or an argument as the usage writes it: `-f FILE`, `SITE`.
@@ -317,21 +327,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_yet_says_so_in_one_line() {
-        for word in ["status", "diff -f a.json", "restore -f -", "einlesen -z loeschen", "perform -a x"] {
-            assert_eq!(cause(format!("konnektor {word}")), "no-such-command");
-        }
-        assert_eq!(
-            said("konnektor einlesen -f a.json -z loeschen", Language::German),
-            "„konnektor einlesen“ kann dieses Gateway noch nicht. Was es gibt: help"
-        );
-        assert_eq!(
-            said("why praxis-mueller konnektor status", Language::English),
-            "this gateway does not have \"konnektor status\" yet. What there is: help"
-        );
-    }
-
-    #[test]
     fn why_answers_for_hops_and_forwards_which_are_no_commands() {
         for family in ["hop portal", "hop backup", "forward portal", "forward backup"] {
             let asked = parse(format!("why praxis-mueller {family}").as_bytes()).unwrap();
@@ -347,8 +342,8 @@ mod tests {
         for (line, english, german) in [
             (
                 "konnektor",
-                "after \"konnektor\" a word is missing: list, backup, backups or show",
-                "nach „konnektor“ fehlt ein Wort: list, backup, backups oder show",
+                "after \"konnektor\" a word is missing: list, backup, backups, status, diff, restore, perform, terminals, remap or show",
+                "nach „konnektor“ fehlt ein Wort: list, backup, backups, status, diff, restore, perform, terminals, remap oder show",
             ),
             (
                 "konnektor show",
@@ -390,12 +385,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_transfer_is_told_that_there_are_no_files() {
+    fn a_file_transfer_is_told_what_moves_files_here() {
         for line in ["scp -t /tmp", "rsync --server . .", "sftp-server", "/usr/lib/openssh/sftp-server"] {
             assert_eq!(cause(line), "no-such-command");
             assert!(said(line, Language::English).starts_with("there is no file system here"), "{line}");
             assert!(said(line, Language::German).starts_with("hier gibt es kein Dateisystem"), "{line}");
         }
+        assert_eq!(
+            said("scp -t /tmp", Language::English),
+            "there is no file system here, so no \"scp\": use sftp, or scp without -O. What there is: help"
+        );
+        assert_eq!(
+            said("rsync --server . .", Language::German),
+            "hier gibt es kein Dateisystem, also kein „rsync“: nehmen Sie sftp oder scp. Was es gibt: help"
+        );
     }
 
     proptest::proptest! {

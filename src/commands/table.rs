@@ -3,9 +3,9 @@
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::asks::{Family, Into, Verb, Which};
+use crate::asks::{Certificates, Family, Into, Restore, Source, Verb, Which};
 use crate::config::Language;
-use crate::names::{BackupName, ServiceName, SiteName};
+use crate::names::{ActionName, BackupName, ServiceName, SiteName};
 
 /// A remote command.
 pub struct Row {
@@ -97,8 +97,140 @@ pub static TABLE: &[Row] = &[
         aliases: &["sicherungen"],
         english: "what is kept: name, time, size, box, firmware, who",
         german: "was aufbewahrt wird: Name, Zeit, Größe, Gerät, Firmware, wer",
+        arguments: || {
+            let check = Arg::new("check").long("check").action(ArgAction::SetTrue);
+            vec![which(), check, json()]
+        },
+        verb: |m| Some(Verb::KonnektorBackups { konnektor: konnektor(m), check: m.get_flag("check") }),
+    },
+    Row {
+        words: &["konnektor", "status"],
+        aliases: &["zustand"],
+        english: "what the box is and how it is",
+        german: "was für ein Gerät es ist und wie es ihm geht",
         arguments: || vec![which(), json()],
-        verb: |m| Some(Verb::KonnektorBackups { konnektor: konnektor(m) }),
+        verb: |m| Some(Verb::KonnektorStatus { konnektor: konnektor(m) }),
+    },
+    Row {
+        words: &["konnektor", "diff"],
+        aliases: &["vergleichen"],
+        english: "what differs between a backup and the box, or a second backup",
+        german: "was eine Sicherung vom Gerät oder einer zweiten Sicherung unterscheidet",
+        arguments: || vec![which(), source().required(true).action(ArgAction::Append), services(), json()],
+        verb: |m| {
+            let mut sources = m.get_many::<Source>("file")?.cloned();
+            let (old, new) = (sources.next()?, sources.next());
+            let fits = sources.next().is_none() && !(old == Source::Input && new == Some(Source::Input));
+            fits.then(|| Verb::KonnektorDiff { konnektor: konnektor(m), old, new, services: service_list(m) })
+        },
+    },
+    Row {
+        words: &["konnektor", "restore"],
+        aliases: &["einlesen"],
+        english: "write a backup back; --dry-run shows the plan, --resume and --undo end what was interrupted",
+        german: "eine Sicherung einlesen; --dry-run zeigt den Plan, --resume und --undo beenden Unterbrochenes",
+        arguments: || {
+            let certificates = Arg::new("certificates")
+                .short('z')
+                .value_name("overwrite|delete")
+                .action(ArgAction::Append)
+                .value_parser(["overwrite", "delete", "ueberschreiben", "loeschen"]);
+            let others = ["file", "certificates", "services", "dry-run"];
+            let resume = Arg::new("resume").long("resume").action(ArgAction::SetTrue);
+            let undo = Arg::new("undo").long("undo").action(ArgAction::SetTrue).conflicts_with("resume");
+            vec![
+                which(),
+                source().required_unless_present_any(["resume", "undo"]),
+                certificates,
+                services(),
+                dry_run(),
+                resume.conflicts_with_all(others),
+                undo.conflicts_with_all(others),
+                yes(),
+            ]
+        },
+        verb: |m| {
+            let restore = match (m.get_flag("resume"), m.get_flag("undo")) {
+                (true, _) => Restore::Resume,
+                (_, true) => Restore::Undo,
+                (false, false) => Restore::From {
+                    source: m.get_one::<Source>("file")?.clone(),
+                    certificates: certificates(m),
+                    services: service_list(m),
+                    dry_run: m.get_flag("dry-run"),
+                },
+            };
+            Some(Verb::KonnektorRestore { konnektor: konnektor(m), restore, yes: m.get_count("yes") })
+        },
+    },
+    Row {
+        words: &["konnektor", "perform"],
+        aliases: &["ausfuehren"],
+        english: "have the box do something: reboot, …; its data is JSON",
+        german: "das Gerät etwas tun lassen: reboot, …; die Daten sind JSON",
+        arguments: || {
+            let action = Arg::new("action")
+                .short('a')
+                .value_name("ACTION")
+                .required(true)
+                .value_parser(parsed::<ActionName>());
+            vec![which(), action, Arg::new("data").short('d').value_name("JSON")]
+        },
+        verb: |m| {
+            let action = m.get_one::<ActionName>("action")?.clone();
+            // The data itself is found before the line is split into words; what is no JSON is none.
+            let fits = m.get_one::<String>("data").is_none_or(|data| is_json(data));
+            fits.then(|| Verb::KonnektorPerform { konnektor: konnektor(m), action, data: None })
+        },
+    },
+    Row {
+        words: &["konnektor", "terminals"],
+        aliases: &["kartenterminals"],
+        english: "its card terminals",
+        german: "seine Kartenterminals",
+        arguments: || vec![which(), json()],
+        verb: |m| Some(Verb::KonnektorTerminals { konnektor: konnektor(m) }),
+    },
+    Row {
+        words: &["konnektor", "remap"],
+        aliases: &["zuordnen"],
+        english: "after a new pairing: the Infomodell's references put right, by a backup from before",
+        german: "nach neuem Pairing: die Verweise des Infomodells richtigstellen, nach einer Sicherung von vorher",
+        arguments: || {
+            let pair = Arg::new("pair")
+                .short('m')
+                .value_name("OLD=NEW")
+                .action(ArgAction::Append)
+                .value_parser(pair as fn(&str) -> _);
+            vec![which(), source().required(true), pair, dry_run(), yes()]
+        },
+        verb: |m| {
+            let pairs = m.get_many::<(String, String)>("pair").into_iter().flatten().cloned().collect();
+            Some(Verb::KonnektorRemap {
+                konnektor: konnektor(m),
+                source: m.get_one::<Source>("file")?.clone(),
+                pairs,
+                dry_run: m.get_flag("dry-run"),
+                yes: m.get_count("yes"),
+            })
+        },
+    },
+    Row {
+        words: &["jobs"],
+        aliases: &["auftraege"],
+        english: "what runs at your boxes; attach N follows it again, cancel N ends it",
+        german: "was an Ihren Geräten läuft; attach N folgt ihm wieder, cancel N beendet es",
+        arguments: || {
+            let action = Arg::new("action").value_name("attach|cancel").requires("number");
+            let number = Arg::new("number").value_name("N").value_parser(clap::value_parser!(u32));
+            vec![action.value_parser(["attach", "cancel"]), number, json()]
+        },
+        verb: |m| match (m.get_one::<String>("action").map(String::as_str), m.get_one::<u32>("number")) {
+            (None, None) => Some(Verb::Jobs),
+            (Some("attach"), Some(number)) => Some(Verb::JobAttach(*number)),
+            (Some("cancel"), Some(number)) => Some(Verb::JobCancel(*number)),
+            (Some(_) | None, _) => None,
+        },
     },
     Row {
         words: &["konnektor", "show"],
@@ -147,25 +279,20 @@ pub fn why_words(m: &ArgMatches) -> String {
 /// The family of `konnektor backup` or `konnektor sichern`, if this gateway has it; of `hop backup` too, which is no command.
 fn family(words: &str) -> Option<Family> {
     let Some(last) = words.strip_prefix("konnektor ") else {
-        return Family::BUILT.into_iter().find(|family| family.as_str() == words);
+        return Family::NAMED.into_iter().find(|family| family.as_str() == words);
     };
     let row = TABLE.iter().find(|row| match row.words {
         ["konnektor", word] => *word == last || row.aliases.contains(&last),
         _ => false,
     })?;
-    Family::BUILT.into_iter().find(|family| family.as_str() == row.words.join(" "))
+    Family::NAMED.into_iter().find(|family| family.as_str() == row.words.join(" "))
 }
 
-/// Commands that the interface names and this gateway does not have yet; German words of the old tool among them.
-const NOT_YET: [&str; 5] = ["status", "diff", "restore", "einlesen", "perform"];
-
-/// Is it one that this gateway does not have yet? Gives it without its arguments.
-pub fn not_yet(words: &str) -> Option<String> {
-    let mut words = words.split_ascii_whitespace();
-    match (words.next()?, words.next()?) {
-        ("konnektor", word) if NOT_YET.contains(&word) => Some(format!("konnektor {word}")),
-        _ => None,
-    }
+/// A value of these arguments, for saying it back: the last of `-f`, or of `-d`.
+pub fn last_value(m: &ArgMatches) -> String {
+    let of = |id| m.try_get_raw(id).ok().flatten().and_then(Iterator::last);
+    let word = of("data").or_else(|| of("file"));
+    word.map(|word| word.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// The words that can follow `konnektor`.
@@ -183,8 +310,12 @@ pub fn called(value: &str, language: Language) -> &'static str {
         ("SITE[/KONNEKTOR]", Language::German) => "der Name eines Standorts oder Konnektors",
         ("FILE", Language::English) => "the name of a backup",
         ("FILE", Language::German) => "der Name einer Sicherung",
-        ("FILE|-", Language::English) => "the name of a backup, or - for standard output,",
-        ("FILE|-", Language::German) => "der Name einer Sicherung, oder - für die Standardausgabe,",
+        ("FILE|-", Language::English) => "the name of a backup, or -,",
+        ("FILE|-", Language::German) => "der Name einer Sicherung, oder -,",
+        ("ACTION", Language::English) => "the name of an action",
+        ("ACTION", Language::German) => "der Name einer Aktion",
+        ("N", Language::English) => "the number of a job",
+        ("N", Language::German) => "die Nummer eines Auftrags",
         ("SERVICE,…", Language::English) => "the name of a service",
         ("SERVICE,…", Language::German) => "der Name eines Dienstes",
         (_, Language::English) => "a word",
@@ -199,6 +330,53 @@ fn parsed<T: std::str::FromStr<Err = crate::names::BadName> + Clone + Send + Syn
 
 fn destination(text: &str) -> Result<Into, crate::names::BadName> {
     if text == "-" { Ok(Into::Output) } else { text.parse().map(Into::Named) }
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+/// `incoming/NAME.json`, a kept backup's name, or `-`.
+fn a_source(text: &str) -> Result<Source, crate::names::BadName> {
+    match (text, text.strip_prefix("incoming/")) {
+        ("-", _) => Ok(Source::Input),
+        (_, Some(name)) => name.parse().map(Source::Incoming),
+        (_, None) => text.parse().map(Source::Kept),
+    }
+}
+
+fn source() -> Arg {
+    Arg::new("file").short('f').value_name("FILE|-").value_parser(a_source as fn(&str) -> _)
+}
+
+/// `CT_ID_0001=CT_ID_0011`
+fn pair(text: &str) -> Result<(String, String), crate::names::BadName> {
+    let bad = crate::names::BadName { what: "pair", form: "OLD=NEW" };
+    let (old, new) = text.split_once('=').ok_or(bad)?;
+    let fits = |id: &str| !id.is_empty() && id.len() <= 128;
+    if fits(old) && fits(new) { Ok((old.to_owned(), new.to_owned())) } else { Err(bad) }
+}
+
+fn dry_run() -> Arg {
+    Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue)
+}
+
+/// Said twice, it answers the second question too.
+fn yes() -> Arg {
+    Arg::new("yes").long("yes").action(ArgAction::Count)
+}
+
+/// The strongest of what was said.
+fn certificates(m: &ArgMatches) -> Certificates {
+    let said: Vec<&String> = m.get_many::<String>("certificates").into_iter().flatten().collect();
+    let has = |words: [&str; 2]| said.iter().any(|word| words.contains(&word.as_str()));
+    if has(["delete", "loeschen"]) {
+        Certificates::Delete
+    } else if has(["overwrite", "ueberschreiben"]) {
+        Certificates::Overwrite
+    } else {
+        Certificates::New
+    }
 }
 
 fn which() -> Arg {
@@ -341,12 +519,11 @@ mod tests {
     }
 
     #[test]
-    fn every_family_that_is_built_has_a_row_and_no_other_has() {
+    fn every_family_of_commands_has_a_row() {
         // Hops and forwards are channels of SSH, not commands.
         for family in Family::NAMED.into_iter().filter(|family| family.as_str().starts_with("konnektor")) {
             let row = TABLE.iter().any(|row| row.words.join(" ") == family.as_str());
-            assert_eq!(row, Family::BUILT.contains(&family), "{}", family.as_str());
-            assert_eq!(row, not_yet(family.as_str()).is_none(), "{}", family.as_str());
+            assert!(row, "{}", family.as_str());
         }
     }
 }

@@ -1,10 +1,12 @@
 //! One line that somebody asked for, from its bytes to its exit code: the same for exec and for the prompt.
 //! Absent on purpose: SSH's packets, and deciding.
 
+use std::sync::Arc;
+
 use super::seat::Seat;
 use super::{Front, told};
 use crate::asks::{Ask, Family, Place, Relay, Verb};
-use crate::commands::{self, Out, exit};
+use crate::commands::{self, Dialog, Foreground, Input, Means, Out, exit};
 use crate::config::{Inner, Language};
 use crate::gate::{Refused, Unsettled};
 use crate::identity::Who;
@@ -17,20 +19,43 @@ use crate::relay;
 use crate::secret::Secret;
 use crate::sentences;
 
+/// What the person's side of a line can give.
+pub(super) struct Given<'a> {
+    /// Where a code can be asked for, and a question.
+    pub(super) prompt: Option<&'a mut Prompt>,
+    /// The terminal.
+    pub(super) seat: Option<&'a Seat>,
+    /// Standard input.
+    pub(super) input: Option<Arc<Input>>,
+    /// What Ctrl-C is meant for.
+    pub(super) foreground: &'a Foreground,
+}
+
+/// A prompt as commands ask on it.
+struct Asking<'a>(&'a mut Prompt);
+
+#[async_trait::async_trait]
+impl Dialog for Asking<'_> {
+    async fn ask(&mut self, question: &str) -> Option<String> {
+        let read = self.0.read_line(question).await;
+        // An answer is no command: it is not offered again.
+        self.0.forget_last();
+        match read {
+            Read::Line(line) => Some(line.trim().to_owned()),
+            Read::Interrupted | Read::End => None,
+        }
+    }
+}
+
 impl Front {
     /// One line that somebody asked for: parsed, settled, decided, journalled, run. Gives the exit code.
-    /// `prompt` is where a code can be asked for, if there is one.
-    pub(super) async fn serve(
-        &self,
-        line: &[u8],
-        who: &Who,
-        out: &Out,
-        prompt: Option<&mut Prompt>,
-        seat: Option<&Seat>,
-    ) -> u32 {
+    pub(super) async fn serve(&self, line: &[u8], who: &Who, out: &Out, given: Given<'_>) -> u32 {
+        let Given { mut prompt, seat, input, foreground } = given;
         let draft = match commands::parse(line) {
             Ok(draft) => draft,
             Err(unparsed) => {
+                let masked = commands::masked(line);
+                let line = masked.as_deref().unwrap_or(line);
                 return match self.gate.refuse(who, unparsed.cause(), line).await {
                     Ok(()) => told(out, unparsed.sentence(out.language), exit::USAGE).await,
                     Err(refused) => self.refused(&refused, out).await,
@@ -46,6 +71,7 @@ impl Front {
         };
         let opened = match self.gate.open(command.clone(), who, None).await {
             Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) => {
+                let prompt = prompt.as_deref_mut();
                 self.confirmed(command.clone(), who, out, prompt).await.map(|(started, _)| started)
             }
             opened => opened.map_err(Some),
@@ -55,8 +81,18 @@ impl Front {
             Err(Some(refused)) => return self.refused(&refused, out).await,
             Err(None) => return exit::REFUSED,
         };
+        let mut asking = prompt.map(Asking);
+        let dialog = asking.as_mut().map(|asking| asking as &mut dyn Dialog);
+        let means = Means { dialog, input, foreground: Some(foreground) };
+        if command.verb.is_a_job() {
+            // A job looks itself whether it may go on.
+            return match commands::run(started, &self.works, out, means).await {
+                Ok(code) => code,
+                Err(_) => self.cannot_journal(out).await,
+            };
+        }
         tokio::select! {
-            ran = commands::run(started, &self.works, out) => match ran {
+            ran = commands::run(started, &self.works, out, means) => match ran {
                 Ok(code) => code,
                 Err(_) => self.cannot_journal(out).await,
             },

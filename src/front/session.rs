@@ -5,23 +5,28 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use russh::server::Msg;
-use russh::{Channel, ChannelId, ChannelWriteHalf, Disconnect};
+use russh::{Channel, ChannelId, ChannelMsg, ChannelWriteHalf, Disconnect};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::Front;
 use super::connection::Shared;
+use super::files::{Desk, Files, Table};
 use super::replies::Outgoing;
 use super::seat::{Keys, Seat};
-use crate::commands::{Gone, Out, Sink, Terminal, exit, words};
+use super::serve::Given;
+use super::talk::talk;
+use crate::asks::Verb;
+use crate::commands::{self, Foreground, Input, Out, Sink, Terminal, exit};
 use crate::config::Language;
+use crate::flow::{Backlog, Feed, Inbox, Piece};
 use crate::identity::Who;
-use crate::prompt::{Keyboard, Prompt, Read, Size};
+use crate::prompt::{Keyboard, Prompt, Size};
 
 /// Environment variables that one channel may set, all that are not kept included.
 const VARIABLES: usize = 64;
@@ -43,9 +48,21 @@ struct Running {
     keyboard: Option<Arc<Keyboard>>,
     /// Where a terminal's keys go while somebody is connected on from it.
     keys: Option<Arc<Keys>>,
+    /// Standard input of a command that reads a file from it.
+    input: Option<Arc<Input>>,
+    /// Where an SFTP client's packets go.
+    feed: Option<Arc<Feed>>,
     interrupt: Arc<tokio::sync::Notify>,
     task: Option<tokio::task::AbortHandle>,
     outgoing: Option<Arc<Outgoing>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(input) = &self.input {
+            input.cut();
+        }
+    }
 }
 
 /// All session channels of a connection. Dropped with it, and all that runs in them too.
@@ -54,6 +71,7 @@ pub struct Sessions {
     shared: Arc<Shared>,
     open: HashMap<ChannelId, Running>,
     tasks: JoinSet<()>,
+    files: Arc<Table>,
     refusals: usize,
     opened: usize,
 }
@@ -61,7 +79,15 @@ pub struct Sessions {
 impl Sessions {
     /// None yet.
     pub fn new(front: Arc<Front>, shared: Arc<Shared>) -> Self {
-        Self { front, shared, open: HashMap::new(), tasks: JoinSet::new(), refusals: 0, opened: 0 }
+        Self {
+            front,
+            shared,
+            open: HashMap::new(),
+            tasks: JoinSet::new(),
+            files: Arc::default(),
+            refusals: 0,
+            opened: 0,
+        }
     }
 
     /// A new session channel; `false` if there are too many.
@@ -89,6 +115,8 @@ impl Sessions {
             variables: 0,
             keyboard: None,
             keys: None,
+            input: None,
+            feed: None,
             interrupt: Arc::default(),
             task: None,
             outgoing: None,
@@ -148,24 +176,74 @@ impl Sessions {
     /// `exec`.
     pub fn exec(&mut self, channel: ChannelId, command: &[u8]) -> bool {
         let command: Box<[u8]> = command.into();
+        let wish = commands::parse(&command).ok().map(|draft| draft.verb);
+        let Some(running) = self.open.get_mut(&channel) else { return false };
+        if running.idle.is_none() {
+            return false;
+        }
+        // Set up before the client's next packet, which may be its input.
+        if wish.as_ref().is_some_and(Verb::reads_input) {
+            running.input = Some(Arc::default());
+        }
+        let input = running.input.clone();
+        if wish.as_ref().is_some_and(Verb::asks_back)
+            && input.is_none()
+            && let Some((term, size)) = running.terminal.clone()
+        {
+            let (screen, shown) = mpsc::channel(4);
+            let (prompt, keyboard) = Prompt::open(&term, size, screen.clone());
+            running.keyboard = Some(Arc::new(keyboard));
+            return self.start(channel, move |job| talk(job, prompt, screen, shown, Some(command)));
+        }
         self.start(channel, move |job| async move {
             let seat = job.seat(job.outgoing.clone());
-            job.front.serve(&command, &job.who, &job.out, None, seat.as_ref()).await
+            let given = Given { prompt: None, seat: seat.as_ref(), input, foreground: &job.foreground };
+            job.front.serve(&command, &job.who, &job.out, given).await
         })
     }
 
-    /// `subsystem`: there is none on the gateway itself (R62).
+    /// `subsystem`: `sftp`, whose files are the vault's and no file system's (R62), and no other.
     pub fn subsystem(&mut self, channel: ChannelId, name: &str) -> bool {
+        if name == "sftp" {
+            return self.sftp(channel);
+        }
         let asked: Box<[u8]> = format!("subsystem {name}").into_bytes().into();
         self.start(channel, move |job| async move {
             if job.front.gate.refuse(&job.who, "no-subsystem", &asked).await.is_err() {
                 return job.front.cannot_journal(&job.out).await;
             }
             let english =
-                "This gateway has no file system and no subsystems. What there is: ssh GATEWAY help";
+                "This gateway has no file system and no subsystem but sftp. What there is: ssh GATEWAY help";
             let german =
-                "Dieses Gateway hat kein Dateisystem und keine Subsysteme. Was es gibt: ssh GATEWAY help";
+                "Dieses Gateway hat kein Dateisystem und kein Subsystem außer sftp. Was es gibt: ssh GATEWAY help";
             super::told(&job.out, job.out.pick(english, german), exit::REFUSED).await
+        })
+    }
+
+    fn sftp(&mut self, channel: ChannelId) -> bool {
+        let Some(running) = self.open.get_mut(&channel) else { return false };
+        if running.idle.is_none() {
+            return false;
+        }
+        let backlog = Backlog::new(&self.shared.ledger);
+        self.shared.windows.watch(channel, &backlog);
+        let feed = Feed::new(backlog);
+        running.feed = Some(feed.clone());
+        let table = self.files.clone();
+        self.start(channel, move |job| async move {
+            let Job { front, who, out, outgoing, shared, .. } = job;
+            let stop = shared.stop.clone();
+            let gone = CancellationToken::new();
+            let _when_dropped = gone.clone().drop_guard();
+            let desk = Desk::new(front.clone(), who, shared, table, out.language);
+            let session = Files::new(desk).run(Inbox::fed(feed.clone()), outgoing, stop, gone);
+            // In a task of its own: its last lines are written, though the channel is gone.
+            let code = match tokio::spawn(session).await {
+                Ok(code) => code,
+                Err(_) => front.panicked(&out).await,
+            };
+            feed.close();
+            code
         })
     }
 
@@ -188,7 +266,7 @@ impl Sessions {
         let (screen, shown) = mpsc::channel(4);
         let (prompt, keyboard) = Prompt::open(&term, size, screen.clone());
         running.keyboard = Some(Arc::new(keyboard));
-        self.start(channel, move |job| talk(job, prompt, screen, shown))
+        self.start(channel, move |job| talk(job, prompt, screen, shown, None))
     }
 
     /// Starts the channel's one task; `false` if it has had one.
@@ -213,7 +291,9 @@ impl Sessions {
             keys: running.keys.clone(),
             channel,
             shared: self.shared.clone(),
+            foreground: Arc::default(),
         };
+        let foreground = job.foreground.clone();
         let (interrupt, stop) = (running.interrupt.clone(), self.shared.stop.clone());
         let front = self.front.clone();
         let mut task = Box::pin(async move {
@@ -226,7 +306,10 @@ impl Sessions {
                 },
                 // The connection has to end: what runs ends now, not when its client has heard of it.
                 () = stop.cancelled() => return,
-                () = interrupt.notified() => super::told(&out, out.pick("Interrupted.", "Abgebrochen."), exit::FAILED).await,
+                () = interrupt.notified() => {
+                    foreground.interrupt();
+                    super::told(&out, out.pick("Interrupted.", "Abgebrochen."), exit::FAILED).await
+                }
             };
             outgoing.end(code).await;
         });
@@ -248,6 +331,12 @@ impl Sessions {
     /// Input. A prompt takes it; no command does, so it is let go.
     pub fn typed(&mut self, channel: ChannelId, data: &[u8]) {
         let Some(running) = self.open.get(&channel) else { return };
+        if let Some(input) = &running.input {
+            return input.push(data);
+        }
+        if let Some(feed) = &running.feed {
+            return feed.push(Piece::Data(Bytes::copy_from_slice(data)));
+        }
         if running.keys.as_ref().is_some_and(|keys| keys.typed(data)) {
             return;
         }
@@ -262,6 +351,12 @@ impl Sessions {
     /// EOF from the client.
     pub fn input_ended(&mut self, channel: ChannelId) {
         let Some(running) = self.open.get(&channel) else { return };
+        if let Some(input) = &running.input {
+            input.end();
+        }
+        if let Some(feed) = &running.feed {
+            feed.push(Piece::Other(ChannelMsg::Eof));
+        }
         if let Some(keys) = &running.keys {
             keys.hang_up();
         }
@@ -272,8 +367,9 @@ impl Sessions {
 
     /// CLOSE from the client: what runs there ends.
     pub fn closed(&mut self, channel: ChannelId) {
+        // What is dropped with it cuts its input.
         if let Some(running) = self.open.remove(&channel)
-            && let Some(task) = running.task
+            && let Some(task) = &running.task
         {
             task.abort();
         }
@@ -312,123 +408,22 @@ impl Sessions {
 }
 
 /// What a channel's task works with.
-struct Job {
-    front: Arc<Front>,
-    who: Who,
-    out: Out,
-    outgoing: Arc<Outgoing>,
-    keyboard: Option<Arc<Keyboard>>,
+pub(super) struct Job {
+    pub(super) front: Arc<Front>,
+    pub(super) who: Who,
+    pub(super) out: Out,
+    pub(super) outgoing: Arc<Outgoing>,
+    pub(super) keyboard: Option<Arc<Keyboard>>,
     keys: Option<Arc<Keys>>,
     channel: ChannelId,
     shared: Arc<Shared>,
+    pub(super) foreground: Arc<Foreground>,
 }
 
 impl Job {
     /// The terminal, if there is one, with this screen.
-    fn seat(&self, screen: Arc<dyn Sink>) -> Option<Seat> {
+    pub(super) fn seat(&self, screen: Arc<dyn Sink>) -> Option<Seat> {
         let keys = self.keys.clone()?;
         Some(Seat::new(keys, screen, self.channel, self.shared.clone(), self.shared.numbers.clone()))
     }
-}
-
-/// The prompt: line by line, the same commands as by exec. All that is shown goes through one queue, in its order.
-async fn talk(
-    job: Job,
-    prompt: Prompt,
-    screen: mpsc::Sender<Bytes>,
-    mut shown: mpsc::Receiver<Bytes>,
-) -> u32 {
-    let screen = Arc::new(Screen(screen));
-    let seat = job.seat(screen.clone());
-    let Job { front, who, out, outgoing, keyboard, .. } = job;
-    let out = Out::new(screen, out.language, Terminal::Screen);
-    let pump = async move {
-        while let Some(bytes) = shown.recv().await {
-            if outgoing.output(bytes).await.is_err() {
-                break;
-            }
-        }
-    };
-    // Both at once, and to the end of both: the last words are shown, and a client that takes none ends the talk.
-    let (code, ()) = tokio::join!(converse(front, who, out, prompt, keyboard, seat), pump);
-    code
-}
-
-/// A screen that the prompt and the commands share.
-struct Screen(mpsc::Sender<Bytes>);
-
-#[async_trait::async_trait]
-impl Sink for Screen {
-    async fn output(&self, data: Bytes) -> Result<(), Gone> {
-        self.0.send(data).await.map_err(|_| Gone)
-    }
-
-    async fn errors(&self, data: Bytes) -> Result<(), Gone> {
-        self.output(data).await
-    }
-}
-
-async fn converse(
-    front: Arc<Front>,
-    who: Who,
-    out: Out,
-    mut prompt: Prompt,
-    keyboard: Option<Arc<Keyboard>>,
-    seat: Option<Seat>,
-) -> u32 {
-    prompt.set_completions(words());
-    let greeting = match out.language {
-        Language::English => format!("{}: help shows what there is, Ctrl-D leaves.", who.user()),
-        Language::German => format!("{}: help zeigt, was es gibt; Strg-D beendet.", who.user()),
-    };
-    if out.say(greeting).await.is_err() {
-        return exit::FAILED;
-    }
-    let idle = front.keeper.limits().idle;
-    let mut last = exit::DONE;
-    loop {
-        let line = tokio::select! {
-            line = prompt.read_line("pforte> ") => line,
-            () = idle_end(idle, &out) => return exit::DONE,
-        };
-        let line = match line {
-            Read::Line(line) => line,
-            Read::Interrupted => continue,
-            Read::End => return last,
-        };
-        last = match line.trim() {
-            "" => last,
-            "exit" | "quit" | "logout" => return last,
-            command => {
-                let interrupted = async {
-                    match &keyboard {
-                        Some(keyboard)
-                            if keyboard.interrupted().wait_for(|pressed| *pressed).await.is_ok() => {}
-                        Some(_) | None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    code = front.serve(command.as_bytes(), &who, &out, Some(&mut prompt), seat.as_ref()) => code,
-                    () = interrupted => super::told(&out, "^C", exit::FAILED).await,
-                }
-            }
-        };
-        if last == exit::CANNOT_JOURNAL {
-            return last;
-        }
-    }
-}
-
-/// Warns a minute before the end, then ends.
-async fn idle_end(idle: Duration, out: &Out) {
-    let warning = idle.min(Duration::from_mins(1));
-    tokio::time::sleep(idle.saturating_sub(warning)).await;
-    let text = out.pick(
-        "\nThis prompt ends in a minute, for nothing was typed.",
-        "\nDiese Eingabe endet in einer Minute, weil nichts getippt wurde.",
-    );
-    if out.say(text).await.is_err() {
-        return;
-    }
-    tokio::time::sleep(warning).await;
 }

@@ -10,12 +10,13 @@ use super::{CannotJournal, Entry, Event, Journal};
 use crate::asks::Ask;
 use crate::clock::Clock;
 use crate::identity::Who;
-use crate::policy::Permit;
+use crate::policy::{Allowances, Permit};
 
 /// Permitted, and its `started` line is durable. What runs asks for this and for nothing less.
 /// Dropped without [`Started::finish`], it writes a `finished` line that says so.
 pub struct Started<A: Ask> {
     ask: A,
+    allowances: Allowances,
     end: End,
 }
 
@@ -51,7 +52,7 @@ pub struct Outcome {
 impl Journal {
     /// Writes the `started` line and waits until it is durable.
     pub async fn start<A: Ask>(&self, permit: Permit<A>, clock: &Clock) -> Result<Started<A>, CannotJournal> {
-        let (ask, who, rule) = permit.into_parts();
+        let (ask, who, rule, allowances) = permit.into_parts();
         let line = Entry {
             site: ask.site().cloned(),
             target: ask.target(),
@@ -67,7 +68,7 @@ impl Journal {
             Ok(End { who, rule, journal, clock, began, line, open })
         });
         let end = started.await.map_err(|_| CannotJournal::Closed)??;
-        Ok(Started { ask, end })
+        Ok(Started { ask, allowances, end })
     }
 }
 
@@ -88,6 +89,11 @@ impl<A: Ask> Started<A> {
     /// What was permitted.
     pub fn ask(&self) -> &A {
         &self.ask
+    }
+
+    /// What that allows beyond the ordinary.
+    pub fn allowances(&self) -> Allowances {
+        self.allowances
     }
 
     /// To whom.

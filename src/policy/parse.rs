@@ -62,6 +62,8 @@ fn rule(mut table: Table<'_, '_>, config: &Config, problems: &mut Problems) -> O
     let from = from.map(|nets| nets.into_iter().map(|n| n.value.0).collect());
     let hours = table.parsed::<Hours>("hours", problems).map(|h| h.value);
     let hold_key = table.one_of("batch", &[("ask", false), ("hold-key", true)], problems).unwrap_or(false);
+    let any_firmware =
+        table.one_of("firmware", &[("known", false), ("any", true)], problems).unwrap_or(false);
     table.finish(problems);
     let who = expand_who(who, &config.gateway.groups, problems);
     let may = may.into_iter().filter_map(|m| family(&m, problems)).collect();
@@ -69,7 +71,19 @@ fn rule(mut table: Table<'_, '_>, config: &Config, problems: &mut Problems) -> O
     // A date ends at its first moment, as expiry-time does in authorized_keys(5).
     let until = until.and_then(|d| d.to_zoned(TimeZone::system()).ok()).map(|z| z.timestamp());
     let whole = problems.0.len() == before;
-    whole.then_some(Rule { name, who, may, on, needs_consent, confirm, until, from, hours, hold_key })
+    whole.then_some(Rule {
+        name,
+        who,
+        may,
+        on,
+        needs_consent,
+        confirm,
+        any_firmware,
+        until,
+        from,
+        hours,
+        hold_key,
+    })
 }
 
 fn expand_who(
@@ -103,6 +117,15 @@ fn family(written: &At<String>, problems: &mut Problems) -> Option<May> {
     }
     if let Some(family) = Family::NAMED.into_iter().find(|f| f.as_str() == written.value) {
         return Some(May::Family(family));
+    }
+    if let Some(action) = written.value.strip_prefix("konnektor perform ") {
+        return match action.parse() {
+            Ok(action) => Some(May::Action(action)),
+            Err(e) => {
+                problems.add(written.place.clone(), e.to_string());
+                None
+            }
+        };
     }
     let hint = near_miss(&written.value, Family::NAMED.into_iter().map(Family::as_str));
     let known = Family::NAMED.map(Family::as_str).join(", ");

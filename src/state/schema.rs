@@ -7,7 +7,8 @@ use sqlx::{Row as _, Sqlite, Transaction};
 use super::StateError;
 
 /// The schema, one step after the other; a step that was released is never edited.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE totp_step (
         username TEXT PRIMARY KEY NOT NULL,
         step BIGINT NOT NULL,
@@ -29,7 +30,29 @@ const MIGRATIONS: [&str; 1] = ["
         PRIMARY KEY (source, subject)
     );
     CREATE INDEX penalty_ends_at ON penalty (ends_at);
-"];
+",
+    "
+    CREATE TABLE job (
+        number BIGINT PRIMARY KEY NOT NULL,
+        konnektor TEXT NOT NULL,
+        who TEXT NOT NULL,
+        command TEXT NOT NULL,
+        began_at BIGINT NOT NULL,
+        ended_at BIGINT,
+        exit_code BIGINT,
+        cause TEXT
+    );
+    CREATE TABLE unfinished (
+        konnektor TEXT PRIMARY KEY NOT NULL,
+        record TEXT NOT NULL,
+        changed_at BIGINT NOT NULL
+    );
+    CREATE TABLE schedule_run (
+        schedule TEXT PRIMARY KEY NOT NULL,
+        ran_at BIGINT NOT NULL
+    );
+",
+];
 
 /// All steps that are missing, in one transaction that no second process can begin meanwhile.
 pub(super) async fn migrate(pool: &SqlitePool) -> Result<(), StateError> {

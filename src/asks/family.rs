@@ -1,0 +1,97 @@
+//! The families of asks, as `may = […]` in rules.toml names them.
+
+use crate::names::HostName;
+
+/// A family of asks, as `may = […]` in rules.toml names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// `help`, `whoami`, `sites`, `why`: about the person alone; open to everybody whom any rule names.
+    Oneself,
+    /// `konnektor list`
+    KonnektorList,
+    /// `konnektor status`
+    KonnektorStatus,
+    /// `konnektor backup`
+    KonnektorBackup,
+    /// `konnektor backups`
+    KonnektorBackups,
+    /// `konnektor show`
+    KonnektorShow,
+    /// `konnektor diff`
+    KonnektorDiff,
+    /// `konnektor restore`
+    KonnektorRestore,
+    /// `konnektor perform`
+    KonnektorPerform,
+    /// `konnektor terminals`
+    KonnektorTerminals,
+    /// `konnektor remap`
+    KonnektorRemap,
+    /// `hop portal`
+    HopPortal,
+    /// `hop backup`
+    HopBackup,
+    /// `forward portal`
+    ForwardPortal,
+    /// `forward backup`
+    ForwardBackup,
+}
+
+impl Family {
+    /// All that a rule can name.
+    pub const NAMED: [Family; 14] = [
+        Family::KonnektorList,
+        Family::KonnektorStatus,
+        Family::KonnektorBackup,
+        Family::KonnektorBackups,
+        Family::KonnektorShow,
+        Family::KonnektorDiff,
+        Family::KonnektorRestore,
+        Family::KonnektorPerform,
+        Family::KonnektorTerminals,
+        Family::KonnektorRemap,
+        Family::HopPortal,
+        Family::HopBackup,
+        Family::ForwardPortal,
+        Family::ForwardBackup,
+    ];
+
+    /// `hop HOST`; there are two hosts a site that rules can name.
+    pub fn hop(host: &HostName) -> Option<Self> {
+        match host.as_str() {
+            "portal" => Some(Family::HopPortal),
+            "backup" => Some(Family::HopBackup),
+            _ => None,
+        }
+    }
+
+    /// `forward HOST`
+    pub fn forward(host: &HostName) -> Option<Self> {
+        match host.as_str() {
+            "portal" => Some(Family::ForwardPortal),
+            "backup" => Some(Family::ForwardBackup),
+            _ => None,
+        }
+    }
+
+    /// As rules.toml and people write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Family::Oneself => "whoami",
+            Family::KonnektorList => "konnektor list",
+            Family::KonnektorStatus => "konnektor status",
+            Family::KonnektorBackup => "konnektor backup",
+            Family::KonnektorBackups => "konnektor backups",
+            Family::KonnektorShow => "konnektor show",
+            Family::KonnektorDiff => "konnektor diff",
+            Family::KonnektorRestore => "konnektor restore",
+            Family::KonnektorPerform => "konnektor perform",
+            Family::KonnektorTerminals => "konnektor terminals",
+            Family::KonnektorRemap => "konnektor remap",
+            Family::HopPortal => "hop portal",
+            Family::HopBackup => "hop backup",
+            Family::ForwardPortal => "forward portal",
+            Family::ForwardBackup => "forward backup",
+        }
+    }
+}

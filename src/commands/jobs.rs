@@ -1,0 +1,250 @@
+//! Long work at a box goes on when its line drops: numbered, one at a box at a time, followed again, cancelled.
+//! Absent on purpose: what the work is, and who may begin it; each has its `Started` already.
+
+mod follow;
+mod job;
+mod show;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio_util::task::TaskTracker;
+
+use super::{Ended, Input, Out, Works, exit, konnektor};
+use crate::asks::{Ask, Command, Verb};
+use crate::config::Language;
+use crate::identity::Who;
+use crate::journal::started::{Outcome, Started};
+use crate::names::KonnektorId;
+use crate::sentences;
+use crate::state::State;
+
+pub use follow::{Dialog, Foreground, follow};
+pub use job::{Answers, Job, Stop};
+pub use show::run;
+
+/// How long work that was told to stop may take to come to a safe place.
+const GRACE: Duration = Duration::from_secs(20);
+/// How often it is looked whether what permitted the work is still there.
+const LOOK: Duration = Duration::from_millis(400);
+/// Ended jobs whose last words are kept in memory.
+const REMEMBERED: usize = 64;
+
+/// All jobs of this gateway.
+pub struct Jobs {
+    book: Mutex<Book>,
+    state: State,
+    tasks: TaskTracker,
+}
+
+#[derive(Default)]
+struct Book {
+    jobs: BTreeMap<u32, Arc<Job>>,
+    boxes: BTreeMap<KonnektorId, Arc<tokio::sync::Mutex<()>>>,
+}
+
+impl Jobs {
+    /// None yet; what an earlier run left without an end is said to have ended.
+    ///
+    /// # Errors
+    /// The state's.
+    pub async fn open(state: State) -> Result<Self, crate::state::StateError> {
+        let lost = state.close_lost_jobs().await?;
+        if lost > 0 {
+            tracing::warn!(lost, "jobs were under way when the gateway ended; jobs lists them");
+        }
+        Ok(Self { book: Mutex::default(), state, tasks: TaskTracker::new() })
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A job by its number.
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<Arc<Job>> {
+        self.book().jobs.get(&number).cloned()
+    }
+
+    /// The one that is at work at this box now.
+    #[must_use]
+    pub fn at_work(&self, id: &KonnektorId) -> Option<Arc<Job>> {
+        self.book().jobs.values().find(|job| job.id == *id && job.works()).cloned()
+    }
+
+    /// Those that run or wait.
+    #[must_use]
+    pub fn running(&self) -> Vec<Arc<Job>> {
+        self.book().jobs.values().filter(|job| job.exit().is_none()).cloned().collect()
+    }
+
+    /// Tells all whose person `ends` names to stop: their key is gone, or the gateway closes.
+    pub fn end(&self, ends: impl Fn(&Who) -> Option<&'static str>) {
+        for job in self.running() {
+            if let Some(cause) = job.who.as_ref().and_then(&ends) {
+                job.stop(Stop::Now(cause.to_owned()));
+            }
+        }
+    }
+
+    /// Ends all jobs, at a safe place where they get to one in time, and waits for their last lines.
+    pub async fn close(&self) {
+        for job in self.running() {
+            job.stop(Stop::Safely("shutdown".into()));
+        }
+        self.tasks.close();
+        if tokio::time::timeout(GRACE + GRACE, self.tasks.wait()).await.is_err() {
+            tracing::warn!("jobs were cut at the end");
+        }
+    }
+
+    /// The lock of one box, in the order of those who ask.
+    pub fn turn(&self, id: &KonnektorId) -> Arc<tokio::sync::Mutex<()>> {
+        self.book().boxes.entry(id.clone()).or_default().clone()
+    }
+
+    async fn note(
+        &self,
+        id: &KonnektorId,
+        who: Option<&Who>,
+        name: &str,
+        command: &str,
+        language: Language,
+    ) -> Result<Arc<Job>, crate::state::StateError> {
+        let number = self.state.begin_job(&id.to_string(), name, command).await?;
+        let job = Arc::new(Job::new(number, id.clone(), who.cloned(), name, command, language));
+        let mut book = self.book();
+        book.jobs.insert(number, Arc::clone(&job));
+        let ended: Vec<u32> =
+            book.jobs.iter().filter(|(_, job)| job.exit().is_some()).map(|(number, _)| *number).collect();
+        for number in ended.iter().take(ended.len().saturating_sub(REMEMBERED)) {
+            book.jobs.remove(number);
+        }
+        Ok(job)
+    }
+}
+
+/// What a job works with, beside the box.
+pub(super) struct Desk {
+    pub(super) works: Arc<Works>,
+    pub(super) job: Arc<Job>,
+    pub(super) out: Out,
+    pub(super) input: Option<Arc<Input>>,
+}
+
+/// Begins a job for a command that was permitted and journalled.
+///
+/// # Errors
+/// The state cannot be written; nothing was begun.
+pub async fn begin(
+    started: Started<Command>,
+    works: &Arc<Works>,
+    language: Language,
+    input: Option<Arc<Input>>,
+) -> Result<Arc<Job>, Box<(Started<Command>, crate::state::StateError)>> {
+    let Some(id) = started.ask().verb.konnektor().cloned() else {
+        // Only verbs about a box are jobs; the state says nothing else.
+        let error = crate::state::StateError::Url;
+        return Err(Box::new((started, error)));
+    };
+    let who = started.who().clone();
+    let command = String::from_utf8_lossy(started.ask().as_asked()).into_owned();
+    let noted = works.jobs.note(&id, Some(&who), who.user().as_str(), &command, language).await;
+    let job = match noted {
+        Ok(job) => job,
+        Err(e) => return Err(Box::new((started, e))),
+    };
+    let (works, running) = (Arc::clone(works), Arc::clone(&job));
+    let tracked = works.clone();
+    tracked.jobs.tasks.spawn(async move {
+        let out = running.out();
+        let desk = Desk { works: works.clone(), job: Arc::clone(&running), out: out.clone(), input };
+        let ended = worked(&started, &desk, &works).await;
+        let outcome = Outcome {
+            exit: ended.exit,
+            bytes_in: 0,
+            bytes_out: out.bytes(),
+            cause: ended.cause.clone(),
+            ..Outcome::default()
+        };
+        let mut exit = ended.exit;
+        if started.finish(outcome).await.is_err() {
+            tracing::error!(job = running.number, "the end of a job could not be journalled");
+            exit = exit::CANNOT_JOURNAL;
+        }
+        if let Err(e) = works.jobs.state.end_job(running.number, exit, ended.cause.as_deref()).await {
+            tracing::error!(job = running.number, "the end of a job could not be kept: {e}");
+        }
+        running.end(exit);
+    });
+    Ok(job)
+}
+
+/// The work, until it is done or has to end.
+async fn worked(started: &Started<Command>, desk: &Desk, works: &Arc<Works>) -> Ended {
+    let (job, out) = (&desk.job, &desk.out);
+    let turn = works.jobs.turn(&job.id);
+    let work = AssertUnwindSafe(async {
+        let _turn = match turn.try_lock() {
+            Ok(turn) => turn,
+            Err(_) => {
+                if let Some(other) = works.jobs.at_work(&job.id) {
+                    let words = show::busy(&other, out.language);
+                    out.say(words).await?;
+                }
+                turn.lock().await
+            }
+        };
+        job.set_works();
+        konnektor::run_job(started, desk).await
+    })
+    .catch_unwind();
+    tokio::pin!(work);
+    let stopped = async {
+        let withdrawn = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if let Some(refused) = works.gate.withdrawn(started.ask(), started.who()).await {
+                    return refused;
+                }
+            }
+        };
+        tokio::select! {
+            stop = job.stopped() => stop,
+            refused = withdrawn => {
+                // Nobody has to hear it; it is in the journal.
+                out.say(sentences::refused(&refused, out.language)).await.ok();
+                Stop::Now("withdrawn".into())
+            }
+        }
+    };
+    let stop = tokio::select! {
+        done = &mut work => return done.map_or_else(|_| panicked(), |ended| ended.unwrap_or_else(|ended| ended)),
+        stop = stopped => stop,
+    };
+    let exit = if stop == Stop::Now("withdrawn".into()) { exit::REFUSED } else { exit::FAILED };
+    if let Stop::Safely(cause) = &stop
+        && job.is_delicate()
+        && let Ok(done) = tokio::time::timeout(GRACE, &mut work).await
+    {
+        let ended = done.map_or_else(|_| panicked(), |ended| ended.unwrap_or_else(|ended| ended));
+        let cause = ended.cause.map_or_else(|| cause.clone(), |other| format!("{cause}; {other}"));
+        return Ended { exit: ended.exit, cause: Some(cause) };
+    }
+    let (Stop::Now(cause) | Stop::Safely(cause)) = stop;
+    out.say(show::stopped(&cause, out.language)).await.ok();
+    Ended::failed(exit, cause)
+}
+
+fn panicked() -> Ended {
+    tracing::error!("a panic ended a job");
+    Ended::failed(exit::FAILED, "panic")
+}
+
+/// Whether a command is one of these.
+pub fn is_about_jobs<K>(verb: &Verb<K>) -> bool {
+    matches!(verb, Verb::Jobs | Verb::JobAttach(_) | Verb::JobCancel(_))
+}
