@@ -210,4 +210,3 @@ fn sealed_at(site: &SiteName, name: &IncomingName) -> ObjectPath {
 fn about(site: &SiteName, name: &IncomingName) -> ObjectPath {
     ObjectPath::from_iter([site.as_str(), "incoming", &format!("{name}.about")])
 }
-

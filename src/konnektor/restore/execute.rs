@@ -249,15 +249,17 @@ async fn read(driver: &Driver, service: &ServiceName) -> Result<Json, Error> {
 
 /// Asked again it would be refused again, and nothing was done.
 fn is_for_good(error: &Error) -> bool {
-    match error {
-        Error::NotAllowed { .. }
-        | Error::ReadOnly { .. }
-        | Error::NotInProfile { .. }
-        | Error::UnknownService { .. }
-        | Error::BadProfile { .. } => true,
-        Error::Http { status, .. } => (400..500).contains(status) && ![408, 425, 429].contains(status),
-        _ => false,
+    if let Error::Http { status, .. } = error {
+        return (400..500).contains(status) && ![408, 425, 429].contains(status);
     }
+    matches!(
+        error,
+        Error::NotAllowed { .. }
+            | Error::ReadOnly { .. }
+            | Error::NotInProfile { .. }
+            | Error::UnknownService { .. }
+            | Error::BadProfile { .. }
+    )
 }
 
 /// A login is not tried again and again, lest the account be locked.
