@@ -111,14 +111,6 @@ pub fn service(profile: &Profile) -> Result<ServiceName, Error> {
     rules(profile).map(|rules| rules.service.clone())
 }
 
-/// The service whose texts refer to card terminals.
-///
-/// # Errors
-/// [`Error::NotInProfile`].
-pub fn references(profile: &Profile) -> Result<ServiceName, Error> {
-    rules(profile).map(|rules| rules.references.clone())
-}
-
 /// The card terminals that a box lists.
 ///
 /// # Errors
