@@ -98,3 +98,53 @@ fn spec(id: KonnektorId, konnektor: &KonnektorBox) -> anyhow::Result<Spec> {
         timeouts: Timeouts::default(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const SECUNET: &str = include_str!("../konnektor/secunet.toml");
+
+    fn loaded(files: &[(&str, &str)], rights: u32) -> (Option<Profiles>, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join(FOLDER);
+        fs::create_dir_all(&folder).unwrap();
+        for (name, text) in files {
+            fs::write(folder.join(name), text).unwrap();
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(rights)).unwrap();
+        }
+        let mut problems = Problems::default();
+        let found = profiles(&Folder::new(dir.path()), &mut problems);
+        (found, problems.to_string())
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_its_makes_profile_and_of_no_other() {
+        let text = SECUNET.replace("to = \"2.0.2\"", "to = \"2.0.9\"");
+        let (profiles, problems) = loaded(&[("secunet.toml", &text), (".secunet.toml.swp", "x")], 0o644);
+        assert_eq!(problems, "");
+        let knows =
+            |product, firmware| profiles.as_ref().unwrap().of(product).unwrap().knows_firmware(firmware);
+        assert!(knows(konnektor::Product::Secunet, "2.0.9"));
+        assert!(!Profile::secunet().unwrap().knows_firmware("2.0.9"));
+        assert!(knows(konnektor::Product::Kocobox, "5.5.16"));
+    }
+
+    #[test]
+    fn a_mistake_has_its_place_and_what_others_can_write_is_not_read() {
+        let bad = SECUNET.replace("redirects = 10", "redirects = \"x\"");
+        let line = bad.lines().position(|line| line.starts_with("redirects")).unwrap() + 1;
+        let (_, problems) = loaded(&[("secunet.toml", &bad)], 0o644);
+        assert!(problems.starts_with(&format!("policy/konnektor/secunet.toml:{line}:13: ")), "{problems}");
+        let wrong = SECUNET.replace("post = \"/rest", "post = \"rest");
+        let (_, problems) = loaded(&[("secunet.toml", &wrong)], 0o644);
+        assert!(problems.starts_with("policy/konnektor/secunet.toml: login.bearer.post: "), "{problems}");
+        let (_, problems) = loaded(&[("secunet.toml", SECUNET)], 0o666);
+        assert!(problems.starts_with("policy/konnektor/secunet.toml: "), "{problems}");
+        let (_, problems) = loaded(&[("secunett.toml", SECUNET)], 0o644);
+        assert!(problems.contains("did you mean \"secunet\"?"), "{problems}");
+    }
+}
