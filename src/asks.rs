@@ -3,9 +3,11 @@
 
 mod command;
 mod family;
+mod files;
 
 pub use command::{Certificates, Command, Data, Draft, Form, Into, Restore, Source, Verb, Which, Yes};
 pub use family::Family;
+pub use files::{FileAsk, FilePlace};
 
 use crate::names::{ActionName, HostName, HostPort, SiteName};
 

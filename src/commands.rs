@@ -2,6 +2,7 @@
 //! Absent on purpose: any shell. What was sent is parsed into a type or refused; nothing of it becomes a command line.
 
 mod data;
+pub mod files;
 mod input;
 pub mod jobs;
 mod konnektor;
@@ -158,15 +159,6 @@ async fn begin_and_follow(
         }
     };
     let followed = async {
-        out.say(match out.language {
-            Language::English => {
-                format!("Job {0}: goes on if this line drops (jobs attach {0}).", job.number)
-            }
-            Language::German => {
-                format!("Auftrag {0}: läuft weiter, wenn die Leitung abbricht (jobs attach {0}).", job.number)
-            }
-        })
-        .await?;
         if let Some(foreground) = means.foreground {
             foreground.set(Some(&job));
         }

@@ -186,6 +186,7 @@ impl House {
             factor: factor.clone(),
             gate: gate.clone(),
             works,
+            files: crate::front::Bounds::default(),
             hosts,
             relays: Arc::new(relays),
             authorities: nameplate.authorities().clone(),

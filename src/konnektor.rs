@@ -15,8 +15,12 @@ mod secunet;
 mod status;
 
 pub mod archive;
+pub mod diff;
+pub mod given;
 pub mod perform;
+pub mod restore;
 pub mod simulator;
+pub mod terminals;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +30,7 @@ use tokio::time::Instant;
 
 pub use certificate::{CertificatePin, LearnNothing, Listener, NotKept, Pinned, Pins};
 pub use error::Error;
+pub use given::{BadGiven, Given};
 pub use identify::Identity;
 pub use json::{Json, Part, Parts};
 pub use profile::{Action, Profile, Profiles, Service};

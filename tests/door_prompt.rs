@@ -144,13 +144,15 @@ async fn a_person_is_greeted_helped_remembered_and_let_go() {
     assert!(shown.contains("firm-jane.doe: help shows what there is, Ctrl-D leaves."), "{shown}");
     assert!(shown.contains("Confirm on your phone."), "{shown}");
 
-    let help = terminal.enter("help konnektor backup").await;
+    let help = terminal.enter("help konnektor").await;
     assert!(help.contains("konnektor backup [-i SITE[/KONNEKTOR]] [-f FILE|-]"), "{help}");
     let whoami = terminal.enter("whoami").await;
     assert!(whoami.starts_with("user: firm-jane.doe\nfirm: firm\n"), "{whoami}");
     // Twice up is help; down and enter is whoami again.
     terminal.press("\x1b[A\x1b[A");
-    terminal.until("help from the history", |screen| screen.trim_end().ends_with("pforte> help")).await;
+    terminal
+        .until("help from the history", |screen| screen.trim_end().ends_with("pforte> help konnektor"))
+        .await;
     terminal.press("\x1b[B\r");
     terminal.until("whoami again", |screen| screen.matches("user: firm-jane.doe").count() == 2).await;
     // Tab completes what the table holds.
@@ -165,7 +167,7 @@ async fn a_person_is_greeted_helped_remembered_and_let_go() {
     assert_eq!(door.phone.questions(), 1, "one push a connection");
     let commands: Vec<String> =
         door.events("started").iter().map(|l| l["command"].as_str().unwrap().into()).collect();
-    assert_eq!(commands, ["help", "whoami", "whoami", "konnektor list"]);
+    assert_eq!(commands, ["help konnektor", "whoami", "whoami", "konnektor list"]);
     door.close().await;
 }
 

@@ -10,6 +10,9 @@ use super::reader::{Document, Table};
 use crate::names::{HostName, HostPort, KonnektorName, SiteName};
 use crate::secret::Secret;
 
+/// What no Konnektor can be called.
+const INCOMING: &str = "incoming";
+
 /// How a site is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
@@ -174,8 +177,16 @@ impl Site {
         let hosts = root.named("hosts", problems);
         let hosts = hosts.into_iter().filter_map(|(n, t)| Some((n, host(folder, t, problems)?))).collect();
         let boxes = root.named("konnektor", problems);
-        let konnektors =
-            boxes.into_iter().filter_map(|(n, t)| Some((n, konnektor(folder, t, problems)?))).collect();
+        let konnektors = boxes
+            .into_iter()
+            .filter_map(|(name, table): (KonnektorName, _)| {
+                // In the vault and by SFTP, that is the folder of the files that were handed in.
+                if name.as_str() == INCOMING {
+                    problems.add(table.place(), format!("no Konnektor can be called \"{INCOMING}\""));
+                }
+                Some((name, konnektor(folder, table, problems)?))
+            })
+            .collect();
         root.finish(problems);
         Some(Self {
             name,

@@ -26,7 +26,7 @@ pub struct Sum {
 }
 
 impl Sum {
-    fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         let sha256 = CertificatePin::of(bytes).to_string();
         Self { bytes: bytes.len(), sha256 }
     }
@@ -312,18 +312,15 @@ pub fn write_services<'s>(
 
 /// Finds PKCS#12 containers: base64 of at least 64 bytes that begin as an ASN.1 SEQUENCE with a version 3, DER or BER.
 /// They are not parsed: real ones are BER with brainpool keys.
-fn containers(value: Part<'_>, at: &str, found: &mut BTreeMap<String, Sum>) {
+pub(crate) fn containers(value: Part<'_>, at: &str, found: &mut BTreeMap<String, Sum>) {
     // Large values without any are not taken apart.
     if memchr::memmem::find(value.text().as_bytes(), b"\"MI").is_none() {
         return;
     }
     match value.parts() {
-        Parts::Text(text) if text.len() >= 88 && text.starts_with("MI") => {
-            let joined: String = text.split_ascii_whitespace().collect();
-            let Ok(bytes) = BASE64_STANDARD.decode(joined) else { return };
-            let head = bytes.get(..8).unwrap_or_default();
-            if head.windows(3).any(|three| three == [2, 1, 3]) {
-                found.insert(at.to_owned(), Sum::of(&bytes));
+        Parts::Text(text) => {
+            if let Some(sum) = container(&text) {
+                found.insert(at.to_owned(), sum);
             }
         }
         Parts::Array(items) => {
@@ -333,8 +330,19 @@ fn containers(value: Part<'_>, at: &str, found: &mut BTreeMap<String, Sum>) {
             let key = key.replace('~', "~0").replace('/', "~1");
             containers(*member, &format!("{at}/{key}"), found);
         }),
-        Parts::Text(_) | Parts::Other(_) => {}
+        Parts::Other(_) => {}
     }
+}
+
+/// The sum of what is behind the base64, where this text is a PKCS#12 container.
+pub(crate) fn container(text: &str) -> Option<Sum> {
+    if text.len() < 88 || !text.starts_with("MI") {
+        return None;
+    }
+    let joined: String = text.split_ascii_whitespace().collect();
+    let bytes = BASE64_STANDARD.decode(joined).ok()?;
+    let head = bytes.get(..8).unwrap_or_default();
+    head.windows(3).any(|three| three == [2, 1, 3]).then(|| Sum::of(&bytes))
 }
 
 #[cfg(test)]

@@ -149,7 +149,8 @@ pub(crate) fn read(
     Ok((Json::of_text(text), places))
 }
 
-fn checked(bytes: &[u8], depth: usize, service: &ServiceName) -> Result<(), Error> {
+/// Nesting within bounds, and no integer that would change.
+pub(crate) fn checked(bytes: &[u8], depth: usize, service: &ServiceName) -> Result<(), Error> {
     match scan(bytes, depth) {
         Scan::Fine => Ok(()),
         Scan::TooDeep => Err(Error::TooDeep { limit: depth }),
@@ -209,7 +210,8 @@ fn number(from: &[u8]) -> &[u8] {
     from.get(..length).unwrap_or_default()
 }
 
-fn exact(token: &[u8]) -> bool {
+/// Whether a number as it is written stays what it is.
+pub(crate) fn exact(token: &[u8]) -> bool {
     let integer = token.iter().all(|b| b.is_ascii_digit() || *b == b'-');
     let text = std::str::from_utf8(token).unwrap_or_default();
     !integer || token.len() <= 18 || text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok()

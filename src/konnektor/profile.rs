@@ -128,6 +128,9 @@ pub(crate) struct Terminals {
     pub(crate) serial: String,
     pub(crate) address: String,
     pub(crate) state: String,
+    /// The states of a terminal that is paired.
+    #[serde(default)]
+    pub(crate) paired: Vec<String>,
     /// The service whose texts refer to terminals by their id.
     pub(crate) references: ServiceName,
 }
@@ -344,6 +347,11 @@ impl Profile {
     #[must_use]
     pub fn action(&self, name: &ActionName) -> Option<&Action> {
         self.perform.action.iter().find(|action| action.name == *name)
+    }
+
+    /// Whether users and their roles are in this service: it is never written, whatever the file says.
+    pub(crate) fn holds_users(&self, name: &ServiceName) -> bool {
+        self.administrators.as_ref().is_some_and(|users| users.service == *name)
     }
 }
 

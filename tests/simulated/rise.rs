@@ -2,8 +2,8 @@
 //! Absent on purpose: what is not publicly known of it.
 
 use pforte::konnektor::simulator::Make;
-use reqwest::Method;
 use reqwest::header::{COOKIE, REFERER};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::{PASSWORD, Seat, seat, token_of};
@@ -13,7 +13,7 @@ const MAC: &str = "00:0D:F8:00:02:02";
 async fn ask(seat: &Seat, cookie: &str, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
     let request = seat.ask(method, &format!("/api/v1{path}")).header(REFERER, seat.url(""));
     let request = request.header("X-Requested-With", "RISEHttpRequest").header(COOKIE, cookie);
-    let answer = body.iter().fold(request, |request, body| request.json(body)).send().await.unwrap();
+    let answer = body.iter().fold(request, RequestBuilder::json).send().await.unwrap();
     (answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
 }
 

@@ -3,7 +3,7 @@
 
 use pforte::konnektor::simulator::{Fault, Make, Options, Order, PATIENTS, Role, When};
 use reqwest::header::AUTHORIZATION;
-use reqwest::{Method, Response};
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use super::{PASSWORD, Seat, seat};
@@ -43,7 +43,7 @@ async fn token(seat: &Seat) -> String {
 
 async fn ask(seat: &Seat, token: &str, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
     let request = seat.ask(method, &format!("{MGMT}{path}")).header(AUTHORIZATION, token);
-    let answer = body.iter().fold(request, |request, body| request.json(body)).send().await.unwrap();
+    let answer = body.iter().fold(request, RequestBuilder::json).send().await.unwrap();
     (answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
 }
 

@@ -46,7 +46,7 @@ impl Profile {
     /// [`Error::UnknownService`], [`Error::ReadOnly`], [`Error::NotInProfile`].
     pub(crate) fn write_way(&self, name: &ServiceName) -> Result<(Method, String), Error> {
         let service = self.service(name).ok_or_else(|| Error::UnknownService { service: name.clone() })?;
-        if !service.restore {
+        if !service.restore || self.holds_users(name) {
             return Err(Error::ReadOnly { service: name.clone() });
         }
         let template = service.write.as_ref().unwrap_or(&self.write.path);
