@@ -417,7 +417,7 @@ async fn a_simulated_box_is_told_to_act_and_waited_for() {
     konnektor.perform(&"reboot".parse().unwrap(), None).await.unwrap();
     let told = Mutex::new(Vec::new());
     let tell = |step| told.lock().unwrap().push(step);
-    back_after_reboot(&*konnektor, Duration::from_secs(60), &tell).await.unwrap();
+    back_after_reboot(&*konnektor, Duration::from_mins(1), &tell).await.unwrap();
     assert_eq!(simulator.reboots(), 1);
     assert_eq!(told.into_inner().unwrap(), [Return::Away, Return::Answers, Return::LoggedIn]);
 }
@@ -432,7 +432,7 @@ async fn a_box_that_stays_away_is_waited_for_no_longer_than_allowed_and_a_refuse
     spec.password = right;
     opened(&spec).await.perform(&"reboot".parse().unwrap(), None).await.unwrap();
     let before = login();
-    let error = back_after_reboot(&*konnektor, Duration::from_secs(60), &|_| {}).await.unwrap_err();
+    let error = back_after_reboot(&*konnektor, Duration::from_mins(1), &|_| {}).await.unwrap_err();
     assert_eq!((error, login() - before), (Error::LoginFailed, 1));
     drop(simulator);
     let begun = Instant::now();
