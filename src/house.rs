@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::commands::{Jobs, Konnektors, Works};
+use crate::commands::{Jobs, Works};
 use crate::config::{Config, FactorSettings, Folder, Problems, Readable, Unread, read_guarded};
 use crate::control::Control;
 use crate::factor::Provider;
@@ -149,12 +149,7 @@ impl House {
         let (rules, known) = boxes::rules(policy, &config.sites)?;
         let gate = Arc::new(Gate::new(rules, journal.clone(), clock.clone()));
         let pins = Arc::new(pins::LearnedPins::new(state.clone(), journal.clone()));
-        let konnektors = Konnektors {
-            known: ArcSwap::from_pointee(known),
-            vault,
-            pins,
-            profiles: ArcSwap::from_pointee(profiles),
-        };
+        let konnektors = boxes::konnektors(known, vault, pins, profiles);
         let jobs = Jobs::open(state.clone()).await?;
         let works =
             Works { gate: gate.clone(), konnektors, jobs, state: state.clone(), clock: clock.clone() };

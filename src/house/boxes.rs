@@ -3,13 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::commands::Known;
+use arc_swap::ArcSwap;
+
+use crate::commands::{Known, Konnektors};
 use crate::config::{Folder, KonnektorBox, Place, Problems, Product, Readable, Site, near_miss};
 use crate::gate::Rules;
-use crate::konnektor::{self, Error, Profile, Profiles, Spec, Timeouts};
+use crate::konnektor::{self, Error, Pins, Profile, Profiles, Spec, Timeouts};
 use crate::names::{KonnektorId, KonnektorName, SiteName};
 use crate::policy::Policy;
+use crate::vault::Vault;
 
 const FOLDER: &str = "policy/konnektor";
 
@@ -58,6 +62,11 @@ fn placed<'w>(file: &Path, what: &'w str) -> (Place, &'w str) {
 }
 
 pub(super) type Boxes = BTreeMap<KonnektorId, Known>;
+
+/// The boxes and what is known of them, each changed as a whole later.
+pub(super) fn konnektors(known: Boxes, vault: Vault, pins: Arc<dyn Pins>, profiles: Profiles) -> Konnektors {
+    Konnektors { known: ArcSwap::from_pointee(known), vault, pins, profiles: ArcSwap::from_pointee(profiles) }
+}
 
 /// What the gate has to know of them, and what a command has.
 pub(super) fn rules(policy: Policy, sites: &BTreeMap<SiteName, Site>) -> anyhow::Result<(Rules, Boxes)> {

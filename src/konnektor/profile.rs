@@ -272,7 +272,7 @@ impl Profile {
             ("write.path", &self.write.path, "{service}"),
             ("perform.path", &self.perform.path, "{action}"),
         ] {
-            if !path.is_empty() && !(right(path) && path.contains(hole)) {
+            if !(path.is_empty() || right(path) && path.contains(hole)) {
                 return Err(format!("{key}: expected nothing, or a path from `/` on, with {hole:?} in it"));
             }
         }
