@@ -102,6 +102,10 @@
 //! | every command, typed line, file and script at a host is on record | `tests/relay_deeds.rs`, `tests/relay_daily.rs` |
 //! | what an operator ends or watches is journalled first; a watcher holds up nobody; the socket serves root and one group | `tests/sessions_live.rs`, `live::tests` |
 //! | SFTP leads to the vault's index and no file system; each open is decided; what is handed in is kept whole or not at all | `tests/files_*.rs`, `tests/door_full_disk.rs` |
+//! | a restore cut at any step, in any way, is resumed to the file or undone to what was | `tests/konnektor_cuts.rs` |
+//! | users and passwords of a Konnektor are never written; it is followed into its own networks alone | `tests/konnektor_restore.rs` |
+//! | card terminals are never guessed | `tests/konnektor_remap.rs` |
+//! | a file to be restored is read or refused with its place; no secret is in a diff | `tests/konnektor_given.rs` |
 //! | no patient's name is kept | `tests/konnektor_backup.rs`, `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs`, the demo |
 //! | a refused password is sent once; what ended is begun again once | `tests/konnektor_faults.rs`, `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs` |
 //! | what is not publicly known of a make is not tried, and says so by name | `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs` |

@@ -79,7 +79,9 @@ pub(super) fn rules(policy: Policy, sites: &BTreeMap<SiteName, Site>) -> anyhow:
         for (name, konnektor) in &site.konnektors {
             let id = KonnektorId { site: site.name.clone(), konnektor: name.clone() };
             konnektors.entry(site.name.clone()).or_default().insert(name.clone());
-            known.insert(id.clone(), Known { spec: spec(id, konnektor)?, recipients: recipients.clone() });
+            let networks = konnektor.networks.clone();
+            let spec = spec(id.clone(), konnektor)?;
+            known.insert(id, Known { spec, recipients: recipients.clone(), networks });
         }
     }
     Ok((Rules { policy, konnektors }, known))
