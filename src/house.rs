@@ -1,7 +1,7 @@
 //! Builds the house out of its files, keeps it in step with them, and takes it down in order.
 //! Absent on purpose: any decision. Parts are built here and handed down.
 
-mod makes;
+mod boxes;
 mod nameplate;
 mod pins;
 mod relays;
@@ -9,7 +9,6 @@ pub mod watch;
 
 pub use nameplate::Nameplate;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,23 +21,21 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::commands::{Jobs, Known, Konnektors, Works};
-use crate::config::{
-    Config, FactorSettings, Folder, KonnektorBox, Problems, Product, Readable, Site, Unread, read_guarded,
-};
+use crate::commands::{Jobs, Works};
+use crate::config::{Config, FactorSettings, Folder, Problems, Readable, Unread, read_guarded};
 use crate::control::Control;
 use crate::factor::Provider;
 use crate::factor::exec::{Exec, ExecConfig};
 use crate::factor::totp::{StorageError, Totp, UsedSteps};
 use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
 use crate::front::{Doorkeeper, Front, Registry, Strangers};
-use crate::gate::{Gate, Rules};
+use crate::gate::Gate;
 use crate::hops::Hosts;
 use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::SecondFactor;
 use crate::journal::{Entry, Event, Journal, Options};
-use crate::konnektor::{self, Profiles, Spec, Timeouts};
-use crate::names::{KonnektorId, KonnektorName, SiteName, Username};
+use crate::konnektor::Profiles;
+use crate::names::Username;
 use crate::policy::{self, Policy};
 use crate::random::Random;
 use crate::recording::Recordings;
@@ -68,7 +65,7 @@ pub fn load(dir: &Path) -> Result<Loaded, Problems> {
     let config = Config::load(&folder, &mut problems);
     let keys = KeyBook::load(&folder, &mut problems);
     let policy = config.as_ref().map(|config| policy::parse::load(&folder, config, &mut problems));
-    let profiles = makes::load(&folder, &mut problems);
+    let profiles = boxes::profiles(&folder, &mut problems);
     for site in config.iter().flat_map(|config| config.sites.values()) {
         if site.via == crate::config::Via::Link {
             let message = "via = \"link\": this version has no outbound links yet, and dialling directly is not what the file says";
@@ -149,15 +146,10 @@ impl House {
         let (listeners, addresses) = bound(&gateway.listen).await?;
         let (nameplate, ssh) = Nameplate::new(authorities, &gateway.reached_at(&addresses), clock.now());
         let language = gateway.language;
-        let (rules, known) = rules(policy, &config.sites)?;
+        let (rules, known) = boxes::rules(policy, &config.sites)?;
         let gate = Arc::new(Gate::new(rules, journal.clone(), clock.clone()));
         let pins = Arc::new(pins::LearnedPins::new(state.clone(), journal.clone()));
-        let konnektors = Konnektors {
-            known: ArcSwap::from_pointee(known),
-            vault,
-            pins,
-            profiles: ArcSwap::from_pointee(profiles),
-        };
+        let konnektors = boxes::konnektors(known, vault, pins, profiles);
         let jobs = Jobs::open(state.clone()).await?;
         let works =
             Works { gate: gate.clone(), konnektors, jobs, state: state.clone(), clock: clock.clone() };
@@ -256,7 +248,7 @@ impl House {
         };
         let changed = loaded.and_then(|loaded| {
             let Loaded { config, keys, policy, profiles, .. } = loaded;
-            let (rules, known) = rules(policy, &config.sites).map_err(|e| {
+            let (rules, known) = boxes::rules(policy, &config.sites).map_err(|e| {
                 let mut problems = Problems::default();
                 problems.add(crate::config::Place::file(Path::new("policy/sites")), format!("{e:#}"));
                 problems
@@ -394,49 +386,6 @@ pub fn private_key(path: &Path, what: &str) -> anyhow::Result<PrivateKey> {
         Ok(key)
     };
     read().with_context(|| format!("{what} {}", path.display()))
-}
-
-type Boxes = BTreeMap<KonnektorId, Known>;
-
-fn rules(policy: Policy, sites: &BTreeMap<SiteName, Site>) -> anyhow::Result<(Rules, Boxes)> {
-    let mut known = BTreeMap::new();
-    let mut konnektors: BTreeMap<SiteName, BTreeSet<KonnektorName>> = BTreeMap::new();
-    for site in sites.values() {
-        let recipients =
-            site.recipients.iter().map(|r| r.parse().map_err(|e| anyhow::anyhow!("{}: {e}", site.name)));
-        let recipients: Vec<age::x25519::Recipient> = recipients.collect::<Result<_, _>>()?;
-        for (name, konnektor) in &site.konnektors {
-            let id = KonnektorId { site: site.name.clone(), konnektor: name.clone() };
-            konnektors.entry(site.name.clone()).or_default().insert(name.clone());
-            let networks = konnektor.networks.clone();
-            let spec = spec(id.clone(), konnektor)?;
-            known.insert(id, Known { spec, recipients: recipients.clone(), networks });
-        }
-    }
-    Ok((Rules { policy, konnektors }, known))
-}
-
-fn spec(id: KonnektorId, konnektor: &KonnektorBox) -> anyhow::Result<Spec> {
-    let certificate = match &konnektor.certificate {
-        Some(hex) => Some(format!("sha256:{hex}").parse()?),
-        None => None,
-    };
-    Ok(Spec {
-        id,
-        product: match konnektor.product {
-            Product::Kocobox => konnektor::Product::Kocobox,
-            Product::Secunet => konnektor::Product::Secunet,
-            Product::Rise => konnektor::Product::Rise,
-            Product::Auto => konnektor::Product::Auto,
-        },
-        address: konnektor.address.clone(),
-        sds_address: konnektor.sds.clone(),
-        certificate,
-        user: konnektor.user.clone(),
-        password: konnektor.password.clone(),
-        parallel: konnektor.parallel,
-        timeouts: Timeouts::default(),
-    })
 }
 
 /// Used TOTP steps, kept in the state.

@@ -137,12 +137,6 @@ pub fn terminals_of(profile: &Profile, given: &Given) -> Result<Vec<Terminal>, E
     )
 }
 
-/// The service whose texts refer to terminals by their id; see [`rewrite`].
-#[must_use]
-pub fn references(profile: &Profile) -> Option<&ServiceName> {
-    profile.terminals.as_ref().map(|rules| &rules.references)
-}
-
 fn rules(profile: &Profile) -> Result<&crate::konnektor::profile::Terminals, Error> {
     profile.terminals.as_ref().ok_or_else(|| Error::NotInProfile { key: "terminals".into() })
 }
