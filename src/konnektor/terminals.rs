@@ -111,6 +111,12 @@ pub fn service(profile: &Profile) -> Result<ServiceName, Error> {
     rules(profile).map(|rules| rules.service.clone())
 }
 
+/// The service whose texts refer to card terminals, if the profile knows it.
+#[must_use]
+pub fn references(profile: &Profile) -> Option<&ServiceName> {
+    profile.terminals.as_ref().map(|terminals| &terminals.references)
+}
+
 /// The card terminals that a box lists.
 ///
 /// # Errors
