@@ -1,6 +1,7 @@
 //! Builds the house out of its files, keeps it in step with them, and takes it down in order.
 //! Absent on purpose: any decision. Parts are built here and handed down.
 
+mod boxes;
 mod nameplate;
 mod pins;
 mod relays;
@@ -8,7 +9,6 @@ pub mod watch;
 
 pub use nameplate::Nameplate;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,23 +21,21 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::commands::{Jobs, Known, Konnektors, Works};
-use crate::config::{
-    Config, FactorSettings, Folder, KonnektorBox, Problems, Product, Readable, Site, Unread, read_guarded,
-};
+use crate::commands::{Jobs, Works};
+use crate::config::{Config, FactorSettings, Folder, Problems, Readable, Unread, read_guarded};
 use crate::control::Control;
 use crate::factor::Provider;
 use crate::factor::exec::{Exec, ExecConfig};
 use crate::factor::totp::{StorageError, Totp, UsedSteps};
 use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
 use crate::front::{Doorkeeper, Front, Registry, Strangers};
-use crate::gate::{Gate, Rules};
+use crate::gate::Gate;
 use crate::hops::Hosts;
 use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::SecondFactor;
 use crate::journal::{Entry, Event, Journal, Options};
-use crate::konnektor::{self, Profile, Spec, Timeouts};
-use crate::names::{KonnektorId, KonnektorName, SiteName, Username};
+use crate::konnektor::Profiles;
+use crate::names::Username;
 use crate::policy::{self, Policy};
 use crate::random::Random;
 use crate::recording::Recordings;
@@ -53,6 +51,8 @@ pub struct Loaded {
     pub keys: KeyBook,
     /// `policy/rules.toml`.
     pub policy: Policy,
+    /// What is known of each make of Konnektor: what this build ships, or `policy/konnektor/`.
+    pub profiles: Profiles,
     /// What the files looked like before they were read.
     pub look: watch::Look,
 }
@@ -65,14 +65,17 @@ pub fn load(dir: &Path) -> Result<Loaded, Problems> {
     let config = Config::load(&folder, &mut problems);
     let keys = KeyBook::load(&folder, &mut problems);
     let policy = config.as_ref().map(|config| policy::parse::load(&folder, config, &mut problems));
+    let profiles = boxes::profiles(&folder, &mut problems);
     for site in config.iter().flat_map(|config| config.sites.values()) {
         if site.via == crate::config::Via::Link {
             let message = "via = \"link\": this version has no outbound links yet, and dialling directly is not what the file says";
             problems.add(site.place.clone(), message);
         }
     }
-    match (config, policy) {
-        (Some(config), Some(policy)) if problems.0.is_empty() => Ok(Loaded { config, keys, policy, look }),
+    match (config, policy, profiles) {
+        (Some(config), Some(policy), Some(profiles)) if problems.0.is_empty() => {
+            Ok(Loaded { config, keys, policy, profiles, look })
+        }
         _ => {
             problems.0.sort_by(|a, b| {
                 (&a.place.file, a.place.line, a.place.column).cmp(&(
@@ -105,7 +108,7 @@ impl House {
     /// Opens the storage, binds the listeners, lets people in. Nothing is bound if anything is wrong.
     pub async fn open(dir: &Path, loaded: Loaded, clock: Clock, random: Random) -> anyhow::Result<Self> {
         choose_tls_provider();
-        let Loaded { config, keys, policy, look } = loaded;
+        let Loaded { config, keys, policy, profiles, look } = loaded;
         let changes = watch::Changes::since(dir, look).into();
         let gateway = &config.gateway;
         let storage = &gateway.storage;
@@ -143,11 +146,10 @@ impl House {
         let (listeners, addresses) = bound(&gateway.listen).await?;
         let (nameplate, ssh) = Nameplate::new(authorities, &gateway.reached_at(&addresses), clock.now());
         let language = gateway.language;
-        let (rules, known) = rules(policy, &config.sites)?;
+        let (rules, known) = boxes::rules(policy, &config.sites)?;
         let gate = Arc::new(Gate::new(rules, journal.clone(), clock.clone()));
         let pins = Arc::new(pins::LearnedPins::new(state.clone(), journal.clone()));
-        let konnektors =
-            Konnektors { known: ArcSwap::from_pointee(known), vault, pins, profile: Profile::kocobox()? };
+        let konnektors = boxes::konnektors(known, vault, pins, profiles);
         let jobs = Jobs::open(state.clone()).await?;
         let works =
             Works { gate: gate.clone(), konnektors, jobs, state: state.clone(), clock: clock.clone() };
@@ -245,16 +247,16 @@ impl House {
             }
         };
         let changed = loaded.and_then(|loaded| {
-            let Loaded { config, keys, policy, .. } = loaded;
-            let (rules, known) = rules(policy, &config.sites).map_err(|e| {
+            let Loaded { config, keys, policy, profiles, .. } = loaded;
+            let (rules, known) = boxes::rules(policy, &config.sites).map_err(|e| {
                 let mut problems = Problems::default();
                 problems.add(crate::config::Place::file(Path::new("policy/sites")), format!("{e:#}"));
                 problems
             })?;
-            Ok((rules, known, keys, config))
+            Ok((rules, known, profiles, keys, config))
         });
         match changed {
-            Ok((rules, known, keys, config)) => {
+            Ok((rules, known, profiles, keys, config)) => {
                 self.front.keys.store(Arc::new(keys));
                 let reached_at = config.gateway.reached_at(&self.addresses);
                 if let Some(ssh) = self.nameplate.renamed(&reached_at, self.front.clock.now()) {
@@ -263,6 +265,7 @@ impl House {
                 self.front.people.store(Arc::new(config.gateway.users.clone()));
                 self.front.hosts.change(config);
                 self.front.works.konnektors.known.store(Arc::new(known));
+                self.front.works.konnektors.profiles.store(Arc::new(profiles));
                 self.front.gate.change(rules);
                 self.front.recheck();
                 self.loaded("the configuration was loaded again").await;
@@ -383,47 +386,6 @@ pub fn private_key(path: &Path, what: &str) -> anyhow::Result<PrivateKey> {
         Ok(key)
     };
     read().with_context(|| format!("{what} {}", path.display()))
-}
-
-type Boxes = BTreeMap<KonnektorId, Known>;
-
-fn rules(policy: Policy, sites: &BTreeMap<SiteName, Site>) -> anyhow::Result<(Rules, Boxes)> {
-    let mut known = BTreeMap::new();
-    let mut konnektors: BTreeMap<SiteName, BTreeSet<KonnektorName>> = BTreeMap::new();
-    for site in sites.values() {
-        let recipients =
-            site.recipients.iter().map(|r| r.parse().map_err(|e| anyhow::anyhow!("{}: {e}", site.name)));
-        let recipients: Vec<age::x25519::Recipient> = recipients.collect::<Result<_, _>>()?;
-        for (name, konnektor) in &site.konnektors {
-            let id = KonnektorId { site: site.name.clone(), konnektor: name.clone() };
-            konnektors.entry(site.name.clone()).or_default().insert(name.clone());
-            known.insert(id.clone(), Known { spec: spec(id, konnektor)?, recipients: recipients.clone() });
-        }
-    }
-    Ok((Rules { policy, konnektors }, known))
-}
-
-fn spec(id: KonnektorId, konnektor: &KonnektorBox) -> anyhow::Result<Spec> {
-    let certificate = match &konnektor.certificate {
-        Some(hex) => Some(format!("sha256:{hex}").parse()?),
-        None => None,
-    };
-    Ok(Spec {
-        id,
-        product: match konnektor.product {
-            Product::Kocobox => konnektor::Product::Kocobox,
-            Product::Secunet => konnektor::Product::Secunet,
-            Product::Rise => konnektor::Product::Rise,
-            Product::Auto => konnektor::Product::Auto,
-        },
-        address: konnektor.address.clone(),
-        sds_address: konnektor.sds.clone(),
-        certificate,
-        user: konnektor.user.clone(),
-        password: konnektor.password.clone(),
-        parallel: konnektor.parallel,
-        timeouts: Timeouts::default(),
-    })
 }
 
 /// Used TOTP steps, kept in the state.

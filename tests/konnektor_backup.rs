@@ -162,17 +162,11 @@ async fn a_box_takes_twenty_one_requests_and_a_second_reading_logs_in_no_more() 
 }
 
 #[tokio::test]
-async fn the_make_is_found_out_and_one_without_a_driver_refused() {
+async fn the_make_is_found_out() {
     let bench = simulated(|_| {}).await;
     let mut spec = bench.spec();
     spec.product = Product::Auto;
-    assert!(open(spec.clone()).await.read(&[], &()).await.is_ok());
-    for product in [Product::Secunet, Product::Rise] {
-        spec.product = product;
-        let profile = pforte::konnektor::Profile::kocobox().unwrap();
-        let opened = pforte::konnektor::open(spec.clone(), profile, Arc::new(Remember::default())).await;
-        assert_eq!(opened.err(), Some(Error::UnknownProduct));
-    }
+    assert!(open(spec).await.read(&[], &()).await.is_ok());
 }
 
 #[tokio::test]
@@ -304,4 +298,29 @@ async fn the_most_talkative_log_holds_no_password_no_token_and_no_patient() {
     for secret in ["KBXTOKEN=", "JSESSIONID=", "j_password", "Geh", PATIENTS[0]] {
         assert!(!text.contains(secret), "{secret}");
     }
+}
+
+#[tokio::test]
+async fn the_last_administrator_is_not_removed_and_an_ordinary_action_asks_nobody() {
+    use pforte::konnektor::perform::would_remove_last_administrator;
+    let bench = simulated(|_| {}).await;
+    let users = |roles: &[(&str, &str)]| {
+        let list: Vec<_> = roles.iter().map(|(n, r)| serde_json::json!({"USERNAME": n, "ROLE": r})).collect();
+        let value = serde_json::json!({ "MGM_USER_LIST": list }).to_string();
+        std::fs::write(bench.dir.path().join("usermanagement.json"), value).unwrap();
+    };
+    let konnektor = bench.driver().await;
+    let would = async |action: &str, name: &str| {
+        let data = pforte::konnektor::Json::of(&serde_json::json!({ "CTID": name }));
+        would_remove_last_administrator(&*konnektor, &action.parse().unwrap(), Some(&data)).await.unwrap()
+    };
+    users(&[("koco-root", "SUPER_ADMIN"), ("anna", "USER")]);
+    assert!(would("user-aendern", "koco-root").await, "not in the profile: it could be anything");
+    assert!(would("delete-ct", "koco-root").await);
+    assert!(!would("delete-ct", "anna").await && !would("delete-ct", "koco").await);
+    users(&[("koco-root", "SUPER_ADMIN"), ("anna", "LOCAL_ADMIN")]);
+    assert!(!would("delete-ct", "koco-root").await);
+    let asked = bench.asked("/usermanagement");
+    assert!(!would("reboot", "koco-root").await);
+    assert_eq!(bench.asked("/usermanagement"), asked);
 }

@@ -24,7 +24,8 @@ use crate::state::State;
 
 pub use follow::{Dialog, Foreground, follow};
 pub use job::{Answers, Job, Stop};
-pub use show::run;
+pub(super) use show::busy;
+pub(super) use show::run;
 
 /// How long work that was told to stop may take to come to a safe place.
 const GRACE: Duration = Duration::from_secs(20);

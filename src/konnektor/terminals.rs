@@ -86,6 +86,37 @@ impl BadChoice {
     }
 }
 
+impl By {
+    /// What says so, German or English.
+    #[must_use]
+    pub fn sentence(self, german: bool) -> &'static str {
+        match (self, german) {
+            (Self::Mac, false) => "by its MAC address",
+            (Self::Mac, true) => "an der MAC-Adresse",
+            (Self::Serial, false) => "by its serial number",
+            (Self::Serial, true) => "an der Seriennummer",
+            (Self::Hostname, false) => "by its host name",
+            (Self::Hostname, true) => "am Hostnamen",
+            (Self::Person, false) => "as you said",
+            (Self::Person, true) => "wie Sie sagten",
+        }
+    }
+}
+
+/// The service that lists card terminals.
+///
+/// # Errors
+/// [`Error::NotInProfile`].
+pub fn service(profile: &Profile) -> Result<ServiceName, Error> {
+    rules(profile).map(|rules| rules.service.clone())
+}
+
+/// The service whose texts refer to card terminals, if the profile knows it.
+#[must_use]
+pub fn references(profile: &Profile) -> Option<&ServiceName> {
+    profile.terminals.as_ref().map(|terminals| &terminals.references)
+}
+
 /// The card terminals that a box lists.
 ///
 /// # Errors
@@ -110,12 +141,6 @@ pub fn terminals_of(profile: &Profile, given: &Given) -> Result<Vec<Terminal>, E
         || Err(Error::UnknownService { service: service.clone() }),
         |value| listed(profile, value),
     )
-}
-
-/// The service whose texts refer to terminals by their id; see [`rewrite`].
-#[must_use]
-pub fn references(profile: &Profile) -> Option<&ServiceName> {
-    profile.terminals.as_ref().map(|rules| &rules.references)
 }
 
 fn rules(profile: &Profile) -> Result<&crate::konnektor::profile::Terminals, Error> {

@@ -20,7 +20,7 @@ const SHOWN: u32 = 20;
 
 /// Runs it.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the list is what is left")]
-pub async fn run(
+pub(in crate::commands) async fn run(
     started: &Started<Command>,
     works: &Works,
     out: &Out,
@@ -182,7 +182,7 @@ async fn cancel(started: &Started<Command>, works: &Works, out: &Out, number: u3
 }
 
 /// Who is at a box now, for whoever waits.
-pub(super) fn busy(job: &Job, language: Language) -> String {
+pub(in crate::commands) fn busy(job: &Job, language: Language) -> String {
     match language {
         Language::English => format!(
             "{} is at work at {} (job {}: {}). This waits until that has ended.",
