@@ -310,7 +310,8 @@ async fn a_restore_goes_on_when_its_line_drops_and_is_followed_again() {
     until("two services are written", async || door.konnektor.writes() >= 2).await;
     child.kill().await.unwrap();
     until("the job is at its end", async || {
-        door.ssh(&["jobs --json"]).await.stdout.contains("\"exit\":0") && configuration(&door) == before
+        let jobs: Value = serde_json::from_str(&door.ssh(&["jobs --json"]).await.stdout).unwrap();
+        jobs[1]["exit"] == 0 && configuration(&door) == before
     })
     .await;
     let jobs: Value = serde_json::from_str(&door.ssh(&["jobs --json"]).await.stdout).unwrap();
@@ -437,13 +438,21 @@ async fn newly_paired_terminals_find_their_place_again() {
     edit(&door, "cardterminals", |value| {
         for (nth, id) in ["CT_ID_0021", "CT_ID_0022"].into_iter().enumerate() {
             value[nth]["CTID"] = json!(id);
-            value[nth]["MAC_ADRESS"] = json!("");
-            value[nth]["HOSTNAME"] = json!("same");
+            value[nth]["MAC_ADRESS"] = json!("00-0d-f8-00-00-01");
+            value[nth]["HOSTNAME"] = json!("");
         }
     });
     let unclear = door.ssh(&["konnektor remap --yes -f", &name]).await;
-    assert_ne!(unclear.code, 0, "{unclear:?}");
-    assert_eq!(held(&door)["infomodell"].to_string(), model);
+    assert_eq!((unclear.code, held(&door)["infomodell"].to_string()), (64, model.clone()), "{unclear:?}");
+    assert!(unclear.stderr.contains("-m CT_ID_0001="), "{}", unclear.stderr);
+    let mut talk = Talk::begin(&door, &format!("konnektor remap -f {name}"));
+    talk.until("Which one is CT_ID_0001 now: ").await;
+    talk.press("CT_ID_0099\r").await;
+    assert_eq!(talk.end().await.0, 64);
+    // What nothing on the box looks like is said, and is no success.
+    let lost = door.ssh(&["konnektor remap --yes -m CT_ID_0001=CT_ID_0021 -f", &name]).await;
+    assert_eq!(lost.code, 1, "{lost:?}");
+    assert!(lost.stdout.contains("CT_ID_0002 → ?"), "{}", lost.stdout);
     door.close().await;
 }
 
