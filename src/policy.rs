@@ -25,6 +25,7 @@ pub struct Policy {
 }
 
 /// One `[[rule]]`.
+#[expect(clippy::struct_excessive_bools, reason = "independent conditions, each by its name in the file")]
 struct Rule {
     /// `rules.toml:3`
     name: Arc<str>,

@@ -86,7 +86,7 @@ impl Jobs {
     pub fn end(&self, ends: impl Fn(&Who) -> Option<&'static str>) {
         for job in self.running() {
             if let Some(cause) = job.who.as_ref().and_then(&ends) {
-                job.stop(Stop::Now(cause.to_owned()));
+                job.stop(&Stop::Now(cause.to_owned()));
             }
         }
     }
@@ -94,7 +94,7 @@ impl Jobs {
     /// Ends all jobs, at a safe place where they get to one in time, and waits for their last lines.
     pub async fn close(&self) {
         for job in self.running() {
-            job.stop(Stop::Safely("shutdown".into()));
+            job.stop(&Stop::Safely("shutdown".into()));
         }
         self.tasks.close();
         if tokio::time::timeout(GRACE + GRACE, self.tasks.wait()).await.is_err() {
@@ -189,15 +189,14 @@ async fn worked(started: &Started<Command>, desk: &Desk, works: &Arc<Works>) -> 
     let (job, out) = (&desk.job, &desk.out);
     let turn = works.jobs.turn(&job.id);
     let work = AssertUnwindSafe(async {
-        let _turn = match turn.try_lock() {
-            Ok(turn) => turn,
-            Err(_) => {
-                if let Some(other) = works.jobs.at_work(&job.id) {
-                    let words = show::busy(&other, out.language);
-                    out.say(words).await?;
-                }
-                turn.lock().await
+        let _turn = if let Ok(turn) = turn.try_lock() {
+            turn
+        } else {
+            if let Some(other) = works.jobs.at_work(&job.id) {
+                let sentence = show::busy(&other, out.language);
+                out.say(sentence).await?;
             }
+            turn.lock().await
         };
         job.set_works();
         konnektor::run_job(started, desk).await

@@ -107,17 +107,15 @@ fn line(record: &JobRecord, works: &Works, language: Language) -> String {
 }
 
 async fn found(started: &Started<Command>, works: &Works, out: &Out, number: u32) -> Result<Arc<Job>, Ended> {
-    match works.jobs.get(number).filter(|job| may_see(started, works, &job.id)) {
-        Some(job) => Ok(job),
-        None => {
-            out.say(match out.language {
-                Language::English => format!("There is no job {number} to be had. What there is: jobs"),
-                Language::German => format!("Einen Auftrag {number} gibt es nicht. Was es gibt: jobs"),
-            })
-            .await?;
-            Err(Ended::failed(exit::USAGE, "no-such-job"))
-        }
+    if let Some(job) = works.jobs.get(number).filter(|job| may_see(started, works, &job.id)) {
+        return Ok(job);
     }
+    out.say(match out.language {
+        Language::English => format!("There is no job {number} to be had. What there is: jobs"),
+        Language::German => format!("Einen Auftrag {number} gibt es nicht. Was es gibt: jobs"),
+    })
+    .await?;
+    Err(Ended::failed(exit::USAGE, "no-such-job"))
 }
 
 async fn attach(
@@ -162,7 +160,7 @@ async fn cancel(started: &Started<Command>, works: &Works, out: &Out, number: u3
         .await?;
         return Ok(Ended::done());
     }
-    job.stop(Stop::Safely(format!("cancelled by {}", started.who().user())));
+    job.stop(&Stop::Safely(format!("cancelled by {}", started.who().user())));
     out.say(match out.language {
         Language::English => format!("Job {number} is told to stop at the next safe place."),
         Language::German => format!("Auftrag {number} hält an der nächsten sicheren Stelle an."),

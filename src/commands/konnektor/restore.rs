@@ -445,6 +445,7 @@ impl Work<'_> {
             match &outcome.end {
                 End::Done => {
                     unfinished::forget(works, out, self.id).await?;
+                    self.tidy(record.incoming.as_ref()).await;
                     for by_hand in by_hand {
                         out.line(format!("→ {}", printable(&by_hand.sentence(german)))).await?;
                     }
