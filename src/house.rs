@@ -1,12 +1,15 @@
 //! Builds the house out of its files, keeps it in step with them, and takes it down in order.
 //! Absent on purpose: any decision. Parts are built here and handed down.
 
+mod boxes;
 mod nameplate;
 mod pins;
 mod relays;
 pub mod watch;
 
 pub use nameplate::Nameplate;
+
+use boxes::{notices, rules};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -38,10 +41,12 @@ use crate::identity::second_factor::SecondFactor;
 use crate::journal::{Entry, Event, Journal, Options};
 use crate::konnektor::{self, Profile, Spec, Timeouts};
 use crate::names::{KonnektorId, KonnektorName, SiteName, Username};
+use crate::notify::Notifier;
 use crate::policy::{self, Policy};
 use crate::random::Random;
 use crate::recording::Recordings;
 use crate::relay::Relays;
+use crate::schedule::{Plan, Scheduler};
 use crate::state::State;
 use crate::vault::{self, Vault};
 
@@ -96,6 +101,8 @@ pub struct House {
     stop: CancellationToken,
     doors: Vec<JoinHandle<()>>,
     helpers: Vec<JoinHandle<()>>,
+    schedule: Scheduler,
+    notices: Notifier,
     nameplate: Nameplate,
     /// Heard from the start on: a SIGHUP before somebody listens would end the process, a change would be missed.
     changes: tokio::sync::Mutex<watch::Changes>,
@@ -153,6 +160,12 @@ impl House {
             Works { gate: gate.clone(), konnektors, jobs, state: state.clone(), clock: clock.clone() };
         let works = Arc::new(works);
         let stop = CancellationToken::new();
+        let target = notices(gateway.notify.as_ref()).await?;
+        let (notices, posting) = Notifier::new(journal.clone(), clock.clone(), target);
+        helpers.push(posting);
+        let holder = format!("{:032x}", random.draw());
+        let schedule =
+            Scheduler::start(works.clone(), notices.clone(), &config, holder, stop.child_token());
         let (contact, proxies) = (gateway.contact.clone(), gateway.proxies.clone());
         let keys = Arc::new(ArcSwap::from_pointee(keys));
         let factor = Arc::new(ArcSwap::from_pointee(factor));
@@ -200,7 +213,20 @@ impl House {
             listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l))).collect();
         doors.push(tokio::spawn(control.serve(front.clone(), stop.child_token())));
         let dir = dir.to_owned();
-        let house = Self { front, dir, addresses, journal, state, stop, doors, helpers, nameplate, changes };
+        let house = Self {
+            front,
+            dir,
+            addresses,
+            journal,
+            state,
+            stop,
+            doors,
+            helpers,
+            schedule,
+            notices,
+            nameplate,
+            changes,
+        };
         house.loaded("the configuration was loaded").await;
         Ok(house)
     }
@@ -213,6 +239,11 @@ impl House {
     /// The door, for tests that count.
     pub fn front(&self) -> &Arc<Front> {
         &self.front
+    }
+
+    /// What runs by itself, for tests that set the clock.
+    pub fn schedule(&self) -> &Scheduler {
+        &self.schedule
     }
 
     /// What it shows of itself, and who vouches for it.
@@ -260,9 +291,15 @@ impl House {
                     self.front.ssh.store(ssh);
                 }
                 self.front.people.store(Arc::new(config.gateway.users.clone()));
+                match notices(config.gateway.notify.as_ref()).await {
+                    Ok(target) => self.notices.change(target),
+                    Err(e) => tracing::error!("the old [notify] stays: {e:#}"),
+                }
+                let plan = Plan::of(&config);
                 self.front.hosts.change(config);
                 self.front.works.konnektors.known.store(Arc::new(known));
                 self.front.gate.change(rules);
+                self.schedule.change(plan);
                 self.front.recheck();
                 self.loaded("the configuration was loaded again").await;
                 Ok(())
@@ -332,6 +369,7 @@ impl House {
                 tracing::error!("a door: {e}");
             }
         }
+        self.schedule.close().await;
         self.front.works.jobs.close().await;
         for helper in self.helpers.drain(..) {
             helper.abort();
@@ -382,47 +420,6 @@ pub fn private_key(path: &Path, what: &str) -> anyhow::Result<PrivateKey> {
         Ok(key)
     };
     read().with_context(|| format!("{what} {}", path.display()))
-}
-
-type Boxes = BTreeMap<KonnektorId, Known>;
-
-fn rules(policy: Policy, sites: &BTreeMap<SiteName, Site>) -> anyhow::Result<(Rules, Boxes)> {
-    let mut known = BTreeMap::new();
-    let mut konnektors: BTreeMap<SiteName, BTreeSet<KonnektorName>> = BTreeMap::new();
-    for site in sites.values() {
-        let recipients =
-            site.recipients.iter().map(|r| r.parse().map_err(|e| anyhow::anyhow!("{}: {e}", site.name)));
-        let recipients: Vec<age::x25519::Recipient> = recipients.collect::<Result<_, _>>()?;
-        for (name, konnektor) in &site.konnektors {
-            let id = KonnektorId { site: site.name.clone(), konnektor: name.clone() };
-            konnektors.entry(site.name.clone()).or_default().insert(name.clone());
-            known.insert(id.clone(), Known { spec: spec(id, konnektor)?, recipients: recipients.clone() });
-        }
-    }
-    Ok((Rules { policy, konnektors }, known))
-}
-
-fn spec(id: KonnektorId, konnektor: &KonnektorBox) -> anyhow::Result<Spec> {
-    let certificate = match &konnektor.certificate {
-        Some(hex) => Some(format!("sha256:{hex}").parse()?),
-        None => None,
-    };
-    Ok(Spec {
-        id,
-        product: match konnektor.product {
-            Product::Kocobox => konnektor::Product::Kocobox,
-            Product::Secunet => konnektor::Product::Secunet,
-            Product::Rise => konnektor::Product::Rise,
-            Product::Auto => konnektor::Product::Auto,
-        },
-        address: konnektor.address.clone(),
-        sds_address: konnektor.sds.clone(),
-        certificate,
-        user: konnektor.user.clone(),
-        password: konnektor.password.clone(),
-        parallel: konnektor.parallel,
-        timeouts: Timeouts::default(),
-    })
 }
 
 /// Used TOTP steps, kept in the state.

@@ -6,6 +6,8 @@
 //! age detects every change of a file, but proves no sender: hold a backup's own `konnektor` against the name asked for.
 
 mod identities;
+mod remove;
+pub mod retention;
 
 use std::io::{Read, Write};
 use std::path::Path;

@@ -2,7 +2,11 @@
 //! Absent on purpose: the box's own protocol, and any address but those of the site's file.
 
 mod backup;
+mod changed;
+mod check;
 mod kept;
+mod retire;
+mod standing;
 mod status;
 
 use std::collections::BTreeMap;
@@ -21,6 +25,9 @@ use crate::names::KonnektorId;
 use crate::vault::{Vault, VaultError};
 
 pub(super) use kept::content;
+pub(super) use standing::run_chore;
+pub use retire::has_expired;
+pub use standing::Upshot;
 
 /// A box as the site's file describes it, and who of the customer's can read its backups.
 #[derive(Clone)]
@@ -29,6 +36,8 @@ pub struct Known {
     pub spec: Spec,
     /// The customer's age recipients.
     pub recipients: Vec<age::x25519::Recipient>,
+    /// How long its backups stay; for ever, if nothing is said.
+    pub retention: Option<crate::vault::retention::Rules>,
 }
 
 /// The boxes, the vault, and where certificates seen first are kept.
@@ -71,7 +80,7 @@ pub async fn run(
         Verb::KonnektorBackups { konnektor, check: false } => {
             kept::backups(started, works, out, konnektor).await
         }
-        Verb::KonnektorBackups { konnektor, check: true } => kept::check(works, out, konnektor).await,
+        Verb::KonnektorBackups { konnektor, check: true } => check::check(started, works, out, konnektor).await,
         Verb::KonnektorShow { konnektor, file, services } => {
             kept::show(works, out, konnektor, file, services).await
         }
