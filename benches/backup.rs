@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pforte::clock::Clock;
 use pforte::konnektor::simulator::{Options, Simulator};
-use pforte::konnektor::{self, LearnNothing, Product, Profile, Spec, Timeouts};
+use pforte::konnektor::{self, LearnNothing, Product, Profiles, Spec, Timeouts};
 use pforte::names::KonnektorId;
 use pforte::secret::Secret;
 
@@ -35,7 +35,7 @@ async fn main() -> anyhow::Result<()> {
             timeouts: Timeouts::default(),
         };
         let begun = Instant::now();
-        let konnektor = konnektor::open(spec, Profile::kocobox()?, Arc::new(LearnNothing)).await?;
+        let konnektor = konnektor::open(spec, &Profiles::shipped()?, Arc::new(LearnNothing)).await?;
         let (identity, reading) = tokio::try_join!(konnektor.identify(), konnektor.read(&[], &()))?;
         let took = begun.elapsed();
         anyhow::ensure!(

@@ -4,10 +4,12 @@
 mod chore;
 mod command;
 mod family;
+mod files;
 
 pub use chore::Chore;
 pub use command::{Certificates, Command, Data, Draft, Form, Into, Restore, Source, Verb, Which, Yes};
 pub use family::Family;
+pub use files::{FileAsk, FilePlace};
 
 use crate::names::{ActionName, HostName, HostPort, SiteName};
 

@@ -2,6 +2,7 @@
 //! Absent on purpose: any shell. What was sent is parsed into a type or refused; nothing of it becomes a command line.
 
 mod data;
+pub mod files;
 mod input;
 pub mod jobs;
 mod konnektor;

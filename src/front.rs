@@ -3,6 +3,7 @@
 
 mod algorithms;
 mod connection;
+mod files;
 mod handler;
 mod hop;
 mod limits;
@@ -16,6 +17,7 @@ mod session;
 mod talk;
 
 pub use algorithms::{configuration, inner_configuration};
+pub use files::Bounds;
 pub use limits::{Doorkeeper, Penalty};
 pub use registry::Registry;
 
@@ -69,6 +71,8 @@ pub struct Front {
     pub gate: Arc<Gate>,
     /// What the commands work with.
     pub works: Arc<Works>,
+    /// How much of files is in memory at once.
+    pub files: Bounds,
     /// The hosts that can be hopped to.
     pub hosts: Arc<Hosts>,
     /// Recorded sessions at them.

@@ -2,6 +2,7 @@
 //! Absent on purpose: any decision. Parts are built here and handed down.
 
 mod boxes;
+mod makes;
 mod nameplate;
 mod pins;
 mod relays;
@@ -11,7 +12,6 @@ pub use nameplate::Nameplate;
 
 use boxes::{notices, rules};
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,23 +24,21 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::commands::{Jobs, Known, Konnektors, Works};
-use crate::config::{
-    Config, FactorSettings, Folder, KonnektorBox, Problems, Product, Readable, Site, Unread, read_guarded,
-};
+use crate::commands::{Jobs, Konnektors, Works};
+use crate::config::{Config, FactorSettings, Folder, Problems, Readable, Unread, read_guarded};
 use crate::control::Control;
 use crate::factor::Provider;
 use crate::factor::exec::{Exec, ExecConfig};
 use crate::factor::totp::{StorageError, Totp, UsedSteps};
 use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
 use crate::front::{Doorkeeper, Front, Registry, Strangers};
-use crate::gate::{Gate, Rules};
+use crate::gate::Gate;
 use crate::hops::Hosts;
 use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::SecondFactor;
 use crate::journal::{Entry, Event, Journal, Options};
-use crate::konnektor::{self, Profile, Spec, Timeouts};
-use crate::names::{KonnektorId, KonnektorName, SiteName, Username};
+use crate::konnektor::Profiles;
+use crate::names::Username;
 use crate::notify::Notifier;
 use crate::policy::{self, Policy};
 use crate::random::Random;
@@ -58,6 +56,8 @@ pub struct Loaded {
     pub keys: KeyBook,
     /// `policy/rules.toml`.
     pub policy: Policy,
+    /// What is known of each make of Konnektor: what this build ships, or `policy/konnektor/`.
+    pub profiles: Profiles,
     /// What the files looked like before they were read.
     pub look: watch::Look,
 }
@@ -70,14 +70,17 @@ pub fn load(dir: &Path) -> Result<Loaded, Problems> {
     let config = Config::load(&folder, &mut problems);
     let keys = KeyBook::load(&folder, &mut problems);
     let policy = config.as_ref().map(|config| policy::parse::load(&folder, config, &mut problems));
+    let profiles = makes::load(&folder, &mut problems);
     for site in config.iter().flat_map(|config| config.sites.values()) {
         if site.via == crate::config::Via::Link {
             let message = "via = \"link\": this version has no outbound links yet, and dialling directly is not what the file says";
             problems.add(site.place.clone(), message);
         }
     }
-    match (config, policy) {
-        (Some(config), Some(policy)) if problems.0.is_empty() => Ok(Loaded { config, keys, policy, look }),
+    match (config, policy, profiles) {
+        (Some(config), Some(policy), Some(profiles)) if problems.0.is_empty() => {
+            Ok(Loaded { config, keys, policy, profiles, look })
+        }
         _ => {
             problems.0.sort_by(|a, b| {
                 (&a.place.file, a.place.line, a.place.column).cmp(&(
@@ -112,7 +115,7 @@ impl House {
     /// Opens the storage, binds the listeners, lets people in. Nothing is bound if anything is wrong.
     pub async fn open(dir: &Path, loaded: Loaded, clock: Clock, random: Random) -> anyhow::Result<Self> {
         choose_tls_provider();
-        let Loaded { config, keys, policy, look } = loaded;
+        let Loaded { config, keys, policy, profiles, look } = loaded;
         let changes = watch::Changes::since(dir, look).into();
         let gateway = &config.gateway;
         let storage = &gateway.storage;
@@ -153,8 +156,12 @@ impl House {
         let (rules, known) = rules(policy, &config.sites)?;
         let gate = Arc::new(Gate::new(rules, journal.clone(), clock.clone()));
         let pins = Arc::new(pins::LearnedPins::new(state.clone(), journal.clone()));
-        let konnektors =
-            Konnektors { known: ArcSwap::from_pointee(known), vault, pins, profile: Profile::kocobox()? };
+        let konnektors = Konnektors {
+            known: ArcSwap::from_pointee(known),
+            vault,
+            pins,
+            profiles: ArcSwap::from_pointee(profiles),
+        };
         let jobs = Jobs::open(state.clone()).await?;
         let works =
             Works { gate: gate.clone(), konnektors, jobs, state: state.clone(), clock: clock.clone() };
@@ -164,8 +171,7 @@ impl House {
         let (notices, posting) = Notifier::new(journal.clone(), clock.clone(), target);
         helpers.push(posting);
         let holder = format!("{:032x}", random.draw());
-        let schedule =
-            Scheduler::start(works.clone(), notices.clone(), &config, holder, stop.child_token());
+        let schedule = Scheduler::start(works.clone(), notices.clone(), &config, holder, stop.child_token());
         let (contact, proxies) = (gateway.contact.clone(), gateway.proxies.clone());
         let keys = Arc::new(ArcSwap::from_pointee(keys));
         let factor = Arc::new(ArcSwap::from_pointee(factor));
@@ -192,6 +198,7 @@ impl House {
             factor: factor.clone(),
             gate: gate.clone(),
             works,
+            files: crate::front::Bounds::default(),
             hosts,
             relays: Arc::new(relays),
             authorities: nameplate.authorities().clone(),
@@ -275,16 +282,16 @@ impl House {
             }
         };
         let changed = loaded.and_then(|loaded| {
-            let Loaded { config, keys, policy, .. } = loaded;
+            let Loaded { config, keys, policy, profiles, .. } = loaded;
             let (rules, known) = rules(policy, &config.sites).map_err(|e| {
                 let mut problems = Problems::default();
                 problems.add(crate::config::Place::file(Path::new("policy/sites")), format!("{e:#}"));
                 problems
             })?;
-            Ok((rules, known, keys, config))
+            Ok((rules, known, profiles, keys, config))
         });
         match changed {
-            Ok((rules, known, keys, config)) => {
+            Ok((rules, known, profiles, keys, config)) => {
                 self.front.keys.store(Arc::new(keys));
                 let reached_at = config.gateway.reached_at(&self.addresses);
                 if let Some(ssh) = self.nameplate.renamed(&reached_at, self.front.clock.now()) {
@@ -298,6 +305,7 @@ impl House {
                 let plan = Plan::of(&config);
                 self.front.hosts.change(config);
                 self.front.works.konnektors.known.store(Arc::new(known));
+                self.front.works.konnektors.profiles.store(Arc::new(profiles));
                 self.front.gate.change(rules);
                 self.schedule.change(plan);
                 self.front.recheck();

@@ -9,11 +9,15 @@ mod json;
 mod kocobox;
 mod personal;
 mod profile;
+mod rest;
+mod rise;
+mod secunet;
 mod status;
 
 pub mod archive;
 pub mod diff;
 pub mod given;
+pub mod perform;
 pub mod restore;
 pub mod simulator;
 pub mod terminals;
@@ -22,14 +26,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 pub use certificate::{CertificatePin, LearnNothing, Listener, NotKept, Pinned, Pins};
 pub use error::Error;
 pub use given::{BadGiven, Given};
 pub use identify::Identity;
 pub use json::{Json, Part, Parts};
-pub use profile::{Action, Profile, Service};
+pub use profile::{Action, Profile, Profiles, Service};
 pub use status::{Line as StatusLine, Status, status_of};
+
+use profile::Login;
 
 use crate::names::{ActionName, HostPort, KonnektorId, ServiceName};
 use crate::secret::Secret;
@@ -169,6 +176,37 @@ pub struct Reading {
     pub failed: Vec<(ServiceName, Error)>,
 }
 
+impl Reading {
+    /// Results in the order of what was wanted.
+    fn gathered(wanted: &[&Service], results: Vec<Option<Result<ServiceRead, Error>>>) -> Self {
+        let mut reading = Self::default();
+        for (service, result) in wanted.iter().zip(results) {
+            match result {
+                Some(Ok(read)) => reading.services.push(read),
+                Some(Err(error)) => reading.failed.push((service.name.clone(), error)),
+                None => reading.failed.push((service.name.clone(), Error::Dropped)),
+            }
+        }
+        reading
+    }
+}
+
+/// Reads one service and tells of it.
+async fn told(
+    service: &ServiceName,
+    progress: &dyn Progress,
+    read: impl Future<Output = Result<ServiceRead, Error>>,
+) -> Result<ServiceRead, Error> {
+    let begun = Instant::now();
+    progress.step(&Step::Started { service });
+    let result = read.await;
+    match &result {
+        Ok(read) => progress.step(&Step::Done { service, bytes: read.bytes, took: begun.elapsed() }),
+        Err(why) => progress.step(&Step::Failed { service, why }),
+    }
+    result
+}
+
 /// A Konnektor's management interface.
 #[async_trait]
 pub trait Konnektor: Send + Sync {
@@ -192,17 +230,20 @@ pub trait Konnektor: Send + Sync {
     async fn logout(&self);
 }
 
-/// The driver for this box. Dials only where the make is [`Product::Auto`].
+/// The driver for this box, by the make that its site's file or `connector.sds` names; how that make's profile logs in
+/// chooses it. Dials only where the make is [`Product::Auto`].
 ///
 /// # Errors
 /// [`Error::UnknownProduct`] where there is no driver, and all of [`Konnektor::identify`]'s.
-pub async fn open(spec: Spec, profile: Profile, pins: Arc<dyn Pins>) -> Result<Arc<dyn Konnektor>, Error> {
+pub async fn open(spec: Spec, profiles: &Profiles, pins: Arc<dyn Pins>) -> Result<Arc<dyn Konnektor>, Error> {
     let product = match spec.product {
         Product::Auto => identify::identify(&spec, Arc::clone(&pins)).await?.product(),
         known @ (Product::Kocobox | Product::Secunet | Product::Rise) => known,
     };
-    match product {
-        Product::Kocobox => Ok(Arc::new(kocobox::Kocobox::new(spec, profile, pins))),
-        Product::Secunet | Product::Rise | Product::Auto => Err(Error::UnknownProduct),
-    }
+    let profile = Arc::clone(profiles.of(product).ok_or(Error::UnknownProduct)?);
+    Ok(match profile.login.clone() {
+        Login::Form(form) => Arc::new(kocobox::Kocobox::new(spec, profile, Arc::new(form), pins)),
+        Login::Bearer(bearer) => Arc::new(secunet::driver(spec, profile, bearer, pins)),
+        Login::Session(session) => Arc::new(rise::driver(spec, profile, session, pins)),
+    })
 }

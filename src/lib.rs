@@ -30,14 +30,14 @@
 //! | [`recording`] | what was done in a relayed terminal: an encrypted asciicast, and the lines that were typed |
 //! | [`flow`] | what keeps two-way load from standing still in russh; both our roles use it |
 //! | [`notify`] | a signed post to whom gateway.toml names, journalled first |
-| [`hops`] | the hosts of all sites; `Started<Hop>` → a sealed byte pipe to one of them |
+//! | [`hops`] | the hosts of all sites; `Started<Hop>` → a sealed byte pipe to one of them |
 //! | [`relay`] | `Started<Relay>` → the inner SSH session ended here, recorded, and opened again to the host |
 //! | [`commands`], [`sentences`] | the table of commands, and what people read |
 //! | [`schedule`] | backups by themselves: what is due, taken once over all gateways, tried again, told |
-| [`live`] | what runs right now: listed, told to end, its screen followed |
+//! | [`live`] | what runs right now: listed, told to end, its screen followed |
 //! | [`transfers`] | which files a relayed channel moved, read from its bytes |
 //! | [`prompt`] | a line editor over any byte stream |
-//! | [`front`] | the only SSH server: login, limits, sessions |
+//! | [`front`] | the only SSH server: login, limits, sessions; its own small SFTP over the vault |
 //! | [`control`], [`sessions`] | the local socket on which an operator lists, ends and watches; the command that asks there |
 //! | [`kit`] | what a technician installs, filled in from the policy; `contrib/` holds its templates |
 //! | [`house`], [`check`], [`init`], [`ledger`], [`play`], [`demo`] | build the parts, and the subcommands |
@@ -104,9 +104,10 @@
 //! | every command, typed line, file and script at a host is on record | `tests/relay_deeds.rs`, `tests/relay_daily.rs` |
 //! | what an operator ends or watches is journalled first; a watcher holds up nobody; the socket serves root and one group | `tests/sessions_live.rs`, `live::tests` |
 //! | nothing runs without a person but what a site's file orders; such work has its own proof and its own lines | types (`tests/compile_fail/a_standing_order_*`, `a_routine_*`), `tests/schedule.rs` |
-| a slot runs once, over restarts, several gateways and clocks that jump | `schedule::due::tests`, `state::slots::tests`, `tests/schedule.rs` |
-| the newest backup, the newest good one and the last good copy of a service are never removed | `vault::retention::tests`, `tests/schedule.rs` |
-| no patient's name is kept | `tests/konnektor_backup.rs`, the demo |
+//! | a slot runs once, over restarts, several gateways and clocks that jump | `schedule::due::tests`, `state::slots::tests`, `tests/schedule.rs` |
+//! | the newest backup, the newest good one and the last good copy of a service are never removed | `vault::retention::tests`, `tests/schedule.rs` |
+//! | SFTP leads to the vault's index and no file system; each open is decided; what is handed in is kept whole or not at all | `tests/files_*.rs`, `tests/door_full_disk.rs` |
+//! | no patient's name is kept | `tests/konnektor_backup.rs`, the demo |
 //!
 //! What russh does not let us hold from outside is listed in `docs/ssh.md`; what broke other gateways, in `docs/past-holes.md`.
 

@@ -121,10 +121,10 @@ text_name!(
     is_backup_name
 );
 text_name!(
-    /// A file that a person handed in, in a site's `incoming`: `NAME.json`.
+    /// A file that somebody handed in for a site: `[A-Za-z0-9][A-Za-z0-9._-]{0,95}\.json`.
     IncomingName,
-    "file",
-    "a name of A-Z a-z 0-9 . _ - that ends in .json, at most 101",
+    "incoming file",
+    "letters, digits, dots, dashes and underscores, the first one a letter or digit, at most 96, and then .json",
     is_incoming_name
 );
 text_name!(
@@ -177,7 +177,7 @@ fn is_backup_name(text: &str) -> bool {
 
 fn is_incoming_name(text: &str) -> bool {
     let Some(stem) = text.strip_suffix(".json") else { return false };
-    stem.len() <= 96
+    (1..=96).contains(&stem.len())
         && stem.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
         && stem.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
@@ -362,6 +362,33 @@ mod tests {
             "26-11-21-16-04.json",
             "2026-11-21-16-4.json",
             "2026-11-21-16-04.json.json",
+        ]);
+    }
+
+    #[test]
+    fn incoming_files_have_plain_names_that_end_in_json() {
+        ok::<IncomingName>(&[
+            "a.json",
+            "Praxis_2.edited-3.json",
+            "7.json",
+            &format!("{}.json", "a".repeat(96)),
+        ]);
+        bad::<IncomingName>(&[
+            "",
+            ".json",
+            "..json",
+            ".a.json",
+            "-a.json",
+            "../a.json",
+            "a/b.json",
+            "a\\b.json",
+            "a.JSON",
+            "a.json.filepart",
+            "a b.json",
+            "a\0.json",
+            "a\n.json",
+            "ä.json",
+            &format!("{}.json", "a".repeat(97)),
         ]);
     }
 

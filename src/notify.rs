@@ -215,8 +215,7 @@ async fn posted(target: &Target, post: &Post, clock: &Clock) -> Option<NotPosted
         Ok(Ok(answer)) if answer.status().is_success() => None,
         Ok(Ok(answer)) => {
             let status = answer.status();
-            let later =
-                [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+            let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
             not(status.is_client_error() && !later.contains(&status), status.to_string())
         }
     }

@@ -6,6 +6,7 @@
 //! age detects every change of a file, but proves no sender: hold a backup's own `konnektor` against the name asked for.
 
 mod identities;
+mod incoming;
 mod remove;
 pub mod retention;
 
@@ -26,6 +27,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 pub use identities::{generate_identity, read_identities};
+pub use incoming::{INCOMING_BYTES, INCOMING_FILES, INCOMING_LARGEST, Incoming};
 
 use crate::names::{BackupName, KonnektorId};
 
@@ -346,12 +348,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NotFound`], [`VaultError::WrongIdentity`], [`VaultError::Damaged`], [`VaultError::TooLarge`], [`VaultError::Store`].
     pub async fn get(&self, id: &KonnektorId, name: &BackupName) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-        self.get_read(id, name, |from| {
-            let mut content = Zeroizing::new(Vec::new());
-            from.read_to_end(&mut content).map(|_| content)
-        })
-        .await?
-        .map_err(|_| VaultError::Damaged)
+        self.get_read(id, name, whole).await?.map_err(|_| VaultError::Damaged)
     }
 
     /// The same for who reads it as a stream: no copy of it is held. What `read` makes of it counts only if the stream
@@ -457,6 +454,12 @@ fn seal(
     let writer = counted.inner.into_inner().map_err(|e| failed(e.into_error()))?;
     let sealed = writer.finish().map_err(failed)?;
     Ok((Bytes::from(sealed), counted.bytes))
+}
+
+/// All of a stream.
+fn whole(from: &mut dyn Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut content = Zeroizing::new(Vec::new());
+    from.read_to_end(&mut content).map(|_| content)
 }
 
 fn unseal<T>(

@@ -10,6 +10,7 @@
 )]
 
 mod door;
+mod files;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -211,6 +212,39 @@ async fn a_full_vault_fails_the_backup_with_a_sentence_and_keeps_no_half_file() 
     disk.make_room();
     let again = door.ssh(&["konnektor", "backup"]).await;
     assert_eq!(again.code, 0, "{again:?}");
+    let Door { mut house, dir, .. } = door;
+    house.close().await;
+    verify(dir.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_vault_says_so_to_whoever_hands_a_file_in_and_keeps_what_was_there() {
+    let setup = files::with_rules(files::RULES);
+    let (door, disk) = door_over(setup, "state/vault", "1m").await;
+    let path = "/praxis-mueller/incoming/a.json";
+    let mut hand = files::Hand::open(&door).await;
+    assert_eq!(hand.upload(path, b"{\"first\": true}").await.code(), 0);
+    let kept = holds_of(&door.path().join("state/vault"));
+
+    disk.fill();
+    let large = format!("\"{}\"", "x".repeat(200_000));
+    for path in [path, "/praxis-mueller/incoming/b.json"] {
+        let full = hand.upload(path, large.as_bytes()).await;
+        assert_eq!(
+            (full.code(), full.sentence().as_str()),
+            (4, "The vault's disk is full; nothing was kept.")
+        );
+    }
+    assert_eq!(holds_of(&door.path().join("state/vault")), kept, "half a file");
+    let handle = hand.open_file(path, files::READ).await.handle();
+    assert_eq!(hand.read(&handle, 0, 100).await.data(), b"{\"first\": true}");
+
+    disk.make_room();
+    assert_eq!(hand.upload(path, large.as_bytes()).await.code(), 0);
+    assert_eq!(hand.end().await, 0);
+    files::settled(&door).await;
+    let failed = door.events("finished").iter().filter(|line| line["cause"] == "vault=full").count();
+    assert_eq!(failed, 2);
     let Door { mut house, dir, .. } = door;
     house.close().await;
     verify(dir.path());

@@ -150,7 +150,9 @@ async fn a_person_is_greeted_helped_remembered_and_let_go() {
     assert!(whoami.starts_with("user: firm-jane.doe\nfirm: firm\n"), "{whoami}");
     // Twice up is help; down and enter is whoami again.
     terminal.press("\x1b[A\x1b[A");
-    terminal.until("help from the history", |screen| screen.trim_end().ends_with("pforte> help konnektor")).await;
+    terminal
+        .until("help from the history", |screen| screen.trim_end().ends_with("pforte> help konnektor"))
+        .await;
     terminal.press("\x1b[B\r");
     terminal.until("whoami again", |screen| screen.matches("user: firm-jane.doe").count() == 2).await;
     // Tab completes what the table holds.

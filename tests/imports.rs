@@ -46,10 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sentences",
         ],
     ),
-    (
-        "schedule",
-        &["names", "config", "policy", "journal", "notify", "gate", "state", "commands"],
-    ),
+    ("schedule", &["names", "config", "policy", "journal", "notify", "gate", "state", "commands"]),
     ("hops", &["names", "asks", "config", "flow", "live", "journal"]),
     (
         "relay",

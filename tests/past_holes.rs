@@ -863,7 +863,7 @@ async fn r58_keyboard_interactive_without_a_key_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r62_r64_r87_no_subsystem_and_no_environment_but_the_language() {
+async fn r62_r64_r87_no_subsystem_but_sftp_and_no_environment_but_the_language() {
     let door = Door::open(Setup::default()).await;
     let jane = key(&door, "jane");
     let mut raw = Raw::inside(door.port, JANE, &jane).await;
@@ -881,7 +881,7 @@ async fn r62_r64_r87_no_subsystem_and_no_environment_but_the_language() {
     let ended = raw.collect(theirs).await;
     assert_eq!(ended.code, Some(64));
     let began = Instant::now();
-    for name in ["sftp", "netconf", ""] {
+    for name in ["sftp-server", "netconf", ""] {
         let (_, theirs) = raw.channel().await;
         raw.tx.send(raw::channel_request(theirs, "subsystem", true, &Payload(Vec::new()).text(name).0)).await;
         let ended = raw.collect(theirs).await;

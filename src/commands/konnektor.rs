@@ -20,14 +20,14 @@ use super::{Ended, Gone, Input, Out, Works, exit};
 use crate::asks::{Command, Family, Form, Verb};
 use crate::config::Language;
 use crate::journal::started::Started;
-use crate::konnektor::{Error, Konnektor, Pins, Profile, Spec};
+use crate::konnektor::{Error, Konnektor, Pins, Profiles, Spec};
 use crate::names::KonnektorId;
 use crate::vault::{Vault, VaultError};
 
 pub(super) use kept::content;
-pub(super) use standing::run_chore;
 pub use retire::has_expired;
 pub use standing::Upshot;
+pub(super) use standing::run_chore;
 
 /// A box as the site's file describes it, and who of the customer's can read its backups.
 #[derive(Clone)]
@@ -48,8 +48,8 @@ pub struct Konnektors {
     pub vault: Vault,
     /// Certificates seen first.
     pub pins: Arc<dyn Pins>,
-    /// What is known of the product's firmware.
-    pub profile: Profile,
+    /// What is known of each make; changed as a whole when files change.
+    pub profiles: ArcSwap<Profiles>,
 }
 
 impl Konnektors {
@@ -58,8 +58,8 @@ impl Konnektors {
         let Some(known) = self.known.load().get(id).cloned() else {
             return Err(no_such(out, id).await);
         };
-        let opened =
-            crate::konnektor::open(known.spec.clone(), self.profile.clone(), self.pins.clone()).await;
+        let profiles = self.profiles.load_full();
+        let opened = crate::konnektor::open(known.spec.clone(), &profiles, self.pins.clone()).await;
         match opened {
             Ok(driver) => Ok((driver, known)),
             Err(e) => Err(failed(out, &e).await),
@@ -80,7 +80,9 @@ pub async fn run(
         Verb::KonnektorBackups { konnektor, check: false } => {
             kept::backups(started, works, out, konnektor).await
         }
-        Verb::KonnektorBackups { konnektor, check: true } => check::check(started, works, out, konnektor).await,
+        Verb::KonnektorBackups { konnektor, check: true } => {
+            check::check(started, works, out, konnektor).await
+        }
         Verb::KonnektorShow { konnektor, file, services } => {
             kept::show(works, out, konnektor, file, services).await
         }

@@ -190,8 +190,16 @@ impl Unparsed {
                 (Wrong::Missing, _) => missing(word, language),
                 (Wrong::Value, false) => format!("\"{word}\" is no value that fits there"),
                 (Wrong::Value, true) => format!("„{word}“ passt dort nicht"),
-                (Wrong::NoFiles, false) => format!("there is no file system here, so no \"{word}\""),
-                (Wrong::NoFiles, true) => format!("hier gibt es kein Dateisystem, also kein „{word}“"),
+                (Wrong::NoFiles, false) => {
+                    let instead = instead(word, "scp without -O", "scp");
+                    format!("there is no file system here, so no \"{word}\": use sftp, or {instead}")
+                }
+                (Wrong::NoFiles, true) => {
+                    let instead = instead(word, "scp ohne -O", "scp");
+                    format!(
+                        "hier gibt es kein Dateisystem, also kein „{word}“: nehmen Sie sftp oder {instead}"
+                    )
+                }
             },
         };
         if let Unparsed::Usage { near: Some(near), .. } = self {
@@ -203,6 +211,11 @@ impl Unparsed {
         line.push_str(if german { "Was es gibt: help" } else { "What there is: help" });
         line
     }
+}
+
+/// What moves files here instead: today's scp speaks SFTP, and only its old protocol is sent as a command.
+fn instead(word: &str, of_scp: &'static str, of_others: &'static str) -> &'static str {
+    if word.rsplit('/').next() == Some("scp") { of_scp } else { of_others }
 }
 
 /// `word` is `konnektor`, where its second word is missing, or an argument as the usage writes it: `-f FILE`, `SITE`.
@@ -372,12 +385,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_transfer_is_told_that_there_are_no_files() {
+    fn a_file_transfer_is_told_what_moves_files_here() {
         for line in ["scp -t /tmp", "rsync --server . .", "sftp-server", "/usr/lib/openssh/sftp-server"] {
             assert_eq!(cause(line), "no-such-command");
             assert!(said(line, Language::English).starts_with("there is no file system here"), "{line}");
             assert!(said(line, Language::German).starts_with("hier gibt es kein Dateisystem"), "{line}");
         }
+        assert_eq!(
+            said("scp -t /tmp", Language::English),
+            "there is no file system here, so no \"scp\": use sftp, or scp without -O. What there is: help"
+        );
+        assert_eq!(
+            said("rsync --server . .", Language::German),
+            "hier gibt es kein Dateisystem, also kein „rsync“: nehmen Sie sftp oder scp. Was es gibt: help"
+        );
     }
 
     proptest::proptest! {

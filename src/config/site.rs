@@ -11,6 +11,9 @@ use super::schedule::{self, Retention, Schedule};
 use crate::names::{HostName, HostPort, KonnektorName, SiteName};
 use crate::secret::Secret;
 
+/// What no Konnektor can be called.
+const INCOMING: &str = "incoming";
+
 /// How a site is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
@@ -178,10 +181,18 @@ impl Site {
         let recipients = root.list::<Recipient>("recipients", problems).unwrap_or_default();
         let hosts = root.named("hosts", problems);
         let hosts = hosts.into_iter().filter_map(|(n, t)| Some((n, host(folder, t, problems)?))).collect();
-        let boxes = root.named("konnektor", problems);
+        let boxes = root.named::<KonnektorName>("konnektor", problems);
         let named: Vec<KonnektorName> = boxes.iter().map(|(name, _)| name.clone()).collect();
-        let konnektors =
-            boxes.into_iter().filter_map(|(n, t)| Some((n, konnektor(folder, t, problems)?))).collect();
+        let konnektors = boxes
+            .into_iter()
+            .filter_map(|(name, table)| {
+                // In the vault and by SFTP, that is the folder of the files that were handed in.
+                if name.as_str() == INCOMING {
+                    problems.add(table.place(), format!("no Konnektor can be called \"{INCOMING}\""));
+                }
+                Some((name, konnektor(folder, table, problems)?))
+            })
+            .collect();
         let schedules = schedule::schedules(root.tables("schedule", problems), &named, problems);
         let retention = root.table("retention", problems).map(|table| schedule::retention(table, problems));
         root.finish(problems);

@@ -211,6 +211,7 @@ fn one_mistake_gives_one_line() {
     alone(gateway, "provider =", "provder =", "unknown field \"provder\", did you mean \"provider\"?");
     alone(gateway, "\"webhook\"  ", "\"webhok\"  ", "provider: \"webhok\" is none of");
     alone(site, "password = {", "pasword = {", "unknown field \"pasword\", did you mean \"password\"?");
+    alone(site, "[konnektor.main]", "[konnektor.incoming]", "no Konnektor can be called \"incoming\"");
     alone(site, "\npassword = {", "\n# password = {", "[konnektor.main] needs the field \"password\"");
     alone(site, "secrets/praxis-mueller", "secrets/nothing", "the file named here cannot be read");
     alone(site, "\"192.168.2.100:9443\"", "\"nowhere\"", "\"nowhere\"");

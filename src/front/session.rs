@@ -6,14 +6,17 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use russh::server::Msg;
-use russh::{Channel, ChannelId, ChannelWriteHalf, Disconnect};
+use russh::{Channel, ChannelId, ChannelMsg, ChannelWriteHalf, Disconnect};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::Front;
 use super::connection::Shared;
+use super::files::{Desk, Files, Table};
 use super::replies::Outgoing;
 use super::seat::{Keys, Seat};
 use super::serve::Given;
@@ -21,6 +24,7 @@ use super::talk::talk;
 use crate::asks::Verb;
 use crate::commands::{self, Foreground, Input, Out, Sink, Terminal, exit};
 use crate::config::Language;
+use crate::flow::{Backlog, Feed, Inbox, Piece};
 use crate::identity::Who;
 use crate::prompt::{Keyboard, Prompt, Size};
 
@@ -46,6 +50,8 @@ struct Running {
     keys: Option<Arc<Keys>>,
     /// Standard input of a command that reads a file from it.
     input: Option<Arc<Input>>,
+    /// Where an SFTP client's packets go.
+    feed: Option<Arc<Feed>>,
     interrupt: Arc<tokio::sync::Notify>,
     task: Option<tokio::task::AbortHandle>,
     outgoing: Option<Arc<Outgoing>>,
@@ -65,6 +71,7 @@ pub struct Sessions {
     shared: Arc<Shared>,
     open: HashMap<ChannelId, Running>,
     tasks: JoinSet<()>,
+    files: Arc<Table>,
     refusals: usize,
     opened: usize,
 }
@@ -72,7 +79,15 @@ pub struct Sessions {
 impl Sessions {
     /// None yet.
     pub fn new(front: Arc<Front>, shared: Arc<Shared>) -> Self {
-        Self { front, shared, open: HashMap::new(), tasks: JoinSet::new(), refusals: 0, opened: 0 }
+        Self {
+            front,
+            shared,
+            open: HashMap::new(),
+            tasks: JoinSet::new(),
+            files: Arc::default(),
+            refusals: 0,
+            opened: 0,
+        }
     }
 
     /// A new session channel; `false` if there are too many.
@@ -101,6 +116,7 @@ impl Sessions {
             keyboard: None,
             keys: None,
             input: None,
+            feed: None,
             interrupt: Arc::default(),
             task: None,
             outgoing: None,
@@ -186,18 +202,48 @@ impl Sessions {
         })
     }
 
-    /// `subsystem`: there is none on the gateway itself (R62).
+    /// `subsystem`: `sftp`, whose files are the vault's and no file system's (R62), and no other.
     pub fn subsystem(&mut self, channel: ChannelId, name: &str) -> bool {
+        if name == "sftp" {
+            return self.sftp(channel);
+        }
         let asked: Box<[u8]> = format!("subsystem {name}").into_bytes().into();
         self.start(channel, move |job| async move {
             if job.front.gate.refuse(&job.who, "no-subsystem", &asked).await.is_err() {
                 return job.front.cannot_journal(&job.out).await;
             }
             let english =
-                "This gateway has no file system and no subsystems. What there is: ssh GATEWAY help";
+                "This gateway has no file system and no subsystem but sftp. What there is: ssh GATEWAY help";
             let german =
-                "Dieses Gateway hat kein Dateisystem und keine Subsysteme. Was es gibt: ssh GATEWAY help";
+                "Dieses Gateway hat kein Dateisystem und kein Subsystem außer sftp. Was es gibt: ssh GATEWAY help";
             super::told(&job.out, job.out.pick(english, german), exit::REFUSED).await
+        })
+    }
+
+    fn sftp(&mut self, channel: ChannelId) -> bool {
+        let Some(running) = self.open.get_mut(&channel) else { return false };
+        if running.idle.is_none() {
+            return false;
+        }
+        let backlog = Backlog::new(&self.shared.ledger);
+        self.shared.windows.watch(channel, &backlog);
+        let feed = Feed::new(backlog);
+        running.feed = Some(feed.clone());
+        let table = self.files.clone();
+        self.start(channel, move |job| async move {
+            let Job { front, who, out, outgoing, shared, .. } = job;
+            let stop = shared.stop.clone();
+            let gone = CancellationToken::new();
+            let _when_dropped = gone.clone().drop_guard();
+            let desk = Desk::new(front.clone(), who, shared, table, out.language);
+            let session = Files::new(desk).run(Inbox::fed(feed.clone()), outgoing, stop, gone);
+            // In a task of its own: its last lines are written, though the channel is gone.
+            let code = match tokio::spawn(session).await {
+                Ok(code) => code,
+                Err(_) => front.panicked(&out).await,
+            };
+            feed.close();
+            code
         })
     }
 
@@ -288,6 +334,9 @@ impl Sessions {
         if let Some(input) = &running.input {
             return input.push(data);
         }
+        if let Some(feed) = &running.feed {
+            return feed.push(Piece::Data(Bytes::copy_from_slice(data)));
+        }
         if running.keys.as_ref().is_some_and(|keys| keys.typed(data)) {
             return;
         }
@@ -304,6 +353,9 @@ impl Sessions {
         let Some(running) = self.open.get(&channel) else { return };
         if let Some(input) = &running.input {
             input.end();
+        }
+        if let Some(feed) = &running.feed {
+            feed.push(Piece::Other(ChannelMsg::Eof));
         }
         if let Some(keys) = &running.keys {
             keys.hang_up();

@@ -75,11 +75,7 @@ impl Journal {
     }
 
     /// The same for what a site's own file orders.
-    pub async fn start_standing(
-        &self,
-        standing: Standing,
-        clock: &Clock,
-    ) -> Result<Routine, CannotJournal> {
+    pub async fn start_standing(&self, standing: Standing, clock: &Clock) -> Result<Routine, CannotJournal> {
         let (konnektor, rule, chore) = standing.into_parts();
         let line = Entry {
             rule: Some(rule.to_string()),

@@ -263,6 +263,12 @@ impl Wire {
     }
 }
 
+/// What a box answered to a write or an action, for a person: at most the first 4 KiB of it, as text.
+pub(crate) fn shown(body: &[u8]) -> String {
+    const KEPT: usize = 4096;
+    String::from_utf8_lossy(body.get(..body.len().min(KEPT)).unwrap_or_default()).trim().to_owned()
+}
+
 /// The cookies an answer sets; names and values are taken as they stand (RFC 6265, section 5.2).
 fn cookies(headers: &HeaderMap, most: usize) -> Result<Vec<(String, Secret)>, Error> {
     let set: Vec<&HeaderValue> = headers.get_all(SET_COOKIE).iter().collect();

@@ -14,8 +14,8 @@ use futures::future::{BoxFuture, FutureExt};
 use tokio::time::Instant;
 
 use crate::konnektor::identify::{self, Identity};
-use crate::konnektor::profile::Service;
-use crate::konnektor::{Error, Json, Konnektor, Pins, Profile, Progress, Reading, ServiceRead, Spec, Step};
+use crate::konnektor::profile::{Form, Performed};
+use crate::konnektor::{Error, Json, Konnektor, Pins, Profile, Progress, Reading, ServiceRead, Spec, told};
 use crate::names::{ActionName, HostPort, ServiceName};
 use session::{Sent, Session};
 
@@ -23,13 +23,19 @@ use session::{Sent, Session};
 pub(crate) struct Kocobox {
     spec: Arc<Spec>,
     profile: Arc<Profile>,
+    form: Arc<Form>,
     pins: Arc<dyn Pins>,
     session: Mutex<Option<Arc<Session>>>,
 }
 
 impl Kocobox {
-    pub(crate) fn new(spec: Spec, profile: Profile, pins: Arc<dyn Pins>) -> Self {
-        Self { spec: Arc::new(spec), profile: Arc::new(profile), pins, session: Mutex::new(None) }
+    pub(crate) fn new(spec: Spec, profile: Arc<Profile>, form: Arc<Form>, pins: Arc<dyn Pins>) -> Self {
+        Self { spec: Arc::new(spec), profile, form, pins, session: Mutex::new(None) }
+    }
+
+    async fn opened(&self, deadline: Instant) -> Result<Arc<Session>, Error> {
+        let pins = Arc::clone(&self.pins);
+        Session::open(&self.spec, &self.profile, &self.form, pins, deadline).await.map(Arc::new)
     }
 
     /// The session that was kept, or a new one, its page behind the login seen.
@@ -37,9 +43,7 @@ impl Kocobox {
         let kept = self.kept().take();
         let session = match kept {
             Some(session) => session,
-            None => {
-                Arc::new(Session::open(&self.spec, &self.profile, Arc::clone(&self.pins), deadline).await?)
-            }
+            None => self.opened(deadline).await?,
         };
         if !session.has_landed() {
             session.land(deadline).await?;
@@ -70,7 +74,7 @@ impl Konnektor for Kocobox {
 
     fn at(&self, address: HostPort) -> Arc<dyn Konnektor> {
         let spec = self.spec.moved(address);
-        Arc::new(Self::new(spec, Profile::clone(&self.profile), Arc::clone(&self.pins)))
+        Arc::new(Self::new(spec, Arc::clone(&self.profile), Arc::clone(&self.form), Arc::clone(&self.pins)))
     }
 
     async fn write(&self, service: &ServiceName, value: &Json) -> Result<(), Error> {
@@ -85,10 +89,9 @@ impl Konnektor for Kocobox {
     }
 
     async fn perform(&self, action: &ActionName, data: Option<&Json>) -> Result<String, Error> {
-        let (method, path) = self.profile.perform_way(action)?;
+        let Performed { method, path, body } = self.profile.perform_way(action, data)?;
         let deadline = Instant::now() + self.spec.timeouts.whole;
         let session = self.session(deadline).await?;
-        let body = data.map(Json::bytes).unwrap_or_default();
         let sent =
             Sent { method, path: &path, content_type: Some("application/json"), body, what: action.as_str() };
         let answer = session.send(&sent, deadline).await?;
@@ -108,18 +111,15 @@ impl Konnektor for Kocobox {
         let kept = self.kept().take();
         let session = match kept {
             Some(session) => session,
-            None => {
-                Arc::new(Session::open(&self.spec, &self.profile, Arc::clone(&self.pins), deadline).await?)
-            }
+            None => self.opened(deadline).await?,
         };
         let mut tasks: Vec<BoxFuture<'_, Outcome>> = Vec::with_capacity(wanted.len() + 1);
         if !session.has_landed() {
             tasks.push(session.land(deadline).map(Outcome::LandingPage).boxed());
         }
         for (at, service) in wanted.iter().enumerate() {
-            tasks.push(
-                one(&session, service, deadline, progress).map(move |r| Outcome::Service(at, r)).boxed(),
-            );
+            let read = session.read(&service.name, deadline);
+            tasks.push(told(&service.name, progress, read).map(move |r| Outcome::Service(at, r)).boxed());
         }
         let mut results: Vec<Option<Result<ServiceRead, Error>>> = wanted.iter().map(|_| None).collect();
         let mut running = futures::stream::iter(tasks).buffer_unordered(self.spec.slots());
@@ -135,7 +135,7 @@ impl Konnektor for Kocobox {
             }
         }
         drop(running);
-        let reading = gather(&wanted, results);
+        let reading = Reading::gathered(&wanted, results);
         if reading.services.is_empty()
             && let Some((_, error)) = reading.failed.first()
         {
@@ -155,33 +155,4 @@ impl Konnektor for Kocobox {
             session.logout().await;
         }
     }
-}
-
-fn gather(wanted: &[&Service], results: Vec<Option<Result<ServiceRead, Error>>>) -> Reading {
-    let mut reading = Reading::default();
-    for (service, result) in wanted.iter().zip(results) {
-        match result {
-            Some(Ok(read)) => reading.services.push(read),
-            Some(Err(error)) => reading.failed.push((service.name.clone(), error)),
-            None => reading.failed.push((service.name.clone(), Error::Dropped)),
-        }
-    }
-    reading
-}
-
-async fn one(
-    session: &Session,
-    service: &Service,
-    deadline: Instant,
-    progress: &dyn Progress,
-) -> Result<ServiceRead, Error> {
-    let service = &service.name;
-    let begun = Instant::now();
-    progress.step(&Step::Started { service });
-    let result = session.read(service, deadline).await;
-    match &result {
-        Ok(read) => progress.step(&Step::Done { service, bytes: read.bytes, took: begun.elapsed() }),
-        Err(why) => progress.step(&Step::Failed { service, why }),
-    }
-    result
 }

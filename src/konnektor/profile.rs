@@ -1,21 +1,25 @@
 //! What is known of a make's interface, as data: paths, markers, services, limits; one TOML file, replaceable.
 //! Absent on purpose: what a service's value means, and anything of one site.
 
-use reqwest::Method;
+mod login;
+mod makes;
+mod ways;
+
 use serde::Deserialize;
 
 use crate::konnektor::Error;
 use crate::names::{ActionName, ServiceName};
 
-const KOCOBOX: &str = include_str!("kocobox.toml");
+pub(crate) use login::{Bearer, CookieSession, Form, Login, Markers};
+pub use makes::Profiles;
+pub(crate) use ways::Performed;
 
-/// A profile; see `kocobox.toml` for each key's meaning and how sure it is.
+/// A profile; see `kocobox.toml`, `secunet.toml` and `rise.toml` for each key's meaning and how sure it is.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     pub(crate) known_firmware: Vec<Range>,
     pub(crate) login: Login,
-    pub(crate) token: Token,
     pub(crate) read: Read,
     pub(crate) write: Write,
     pub(crate) perform: Perform,
@@ -30,7 +34,6 @@ pub struct Profile {
     pub(crate) compare: Compare,
     #[serde(default)]
     pub(crate) status: Vec<Status>,
-    pub(crate) markers: Markers,
     pub(crate) limits: Limits,
     pub(crate) personal: Personal,
     service: Vec<Service>,
@@ -45,30 +48,10 @@ pub(crate) struct Range {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Login {
-    pub(crate) entry: String,
-    pub(crate) post: String,
-    pub(crate) start: String,
-    pub(crate) user_field: String,
-    pub(crate) password_field: String,
-    pub(crate) content_type: String,
-    pub(crate) logout: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Token {
-    pub(crate) header: String,
-    pub(crate) textarea: String,
-    pub(crate) cookie_service: ServiceName,
-    pub(crate) session_cookies: Vec<String>,
-    pub(crate) send_on_read: bool,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Read {
+    /// With `{service}` in it; empty: each service has a path of its own.
     path: String,
+    /// Sent with a GET; empty: not sent.
     pub(crate) content_type: String,
 }
 
@@ -99,10 +82,12 @@ pub(crate) struct Perform {
 pub struct Action {
     /// Its name.
     pub name: ActionName,
-    /// Where, if not at `perform.path`.
+    /// Where, if not at `perform.path`; `{member}` in it is taken out of the data.
     pub(crate) path: Option<String>,
     /// `POST` unless it says otherwise.
     pub(crate) verb: Option<String>,
+    /// What is sent where there is no data, if not nothing.
+    pub(crate) body: Option<String>,
     /// JSON Schema (2020-12) of its data; without one it takes no data.
     #[serde(default)]
     pub(crate) schema: Option<serde_json::Value>,
@@ -183,14 +168,6 @@ pub(crate) struct Status {
     pub(crate) pointer: String,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Markers {
-    pub(crate) login: Vec<String>,
-    pub(crate) password_change: Vec<String>,
-    pub(crate) password_change_inputs: usize,
-}
-
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
@@ -248,14 +225,6 @@ fn yes() -> bool {
 }
 
 impl Profile {
-    /// The profile this build ships for the `KoCoBox MED+`.
-    ///
-    /// # Errors
-    /// [`Error::BadProfile`]; a test holds that it does not happen.
-    pub fn kocobox() -> Result<Self, Error> {
-        Self::parse(KOCOBOX)
-    }
-
     /// A profile from TOML text, for example a changed copy of the shipped one.
     ///
     /// # Errors
@@ -263,27 +232,7 @@ impl Profile {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let bad = |what: String| Error::BadProfile { what };
         let mut profile: Self = toml::from_str(text).map_err(|e| bad(place(text, &e)))?;
-        for (key, path, hole) in [
-            ("read.path", &profile.read.path, "{service}"),
-            ("login.entry", &profile.login.entry, ""),
-            ("login.post", &profile.login.post, ""),
-            ("login.start", &profile.login.start, ""),
-        ] {
-            if !path.starts_with('/') || path.starts_with("//") || !path.contains(hole) {
-                return Err(bad(format!("{key}: expected a path from `/` on, with {hole:?} in it")));
-            }
-        }
-        for (key, path, hole) in [
-            ("write.path", &profile.write.path, "{service}"),
-            ("perform.path", &profile.perform.path, "{action}"),
-        ] {
-            let right = path.starts_with('/') && !path.starts_with("//") && path.contains(hole);
-            if !path.is_empty() && !right {
-                return Err(bad(format!(
-                    "{key}: expected nothing, or a path from `/` on, with {hole:?} in it"
-                )));
-            }
-        }
+        profile.check_paths().map_err(bad)?;
         if profile.limits.json_depth == 0 || profile.limits.json_depth > crate::konnektor::json::DEEPEST {
             return Err(bad("limits.json_depth: expected 1 to 120".into()));
         }
@@ -303,10 +252,52 @@ impl Profile {
         for key in &mut profile.compare.secret {
             *key = crate::konnektor::personal::folded(key);
         }
-        for marker in profile.markers.login.iter_mut().chain(&mut profile.markers.password_change) {
-            *marker = marker.to_lowercase();
+        profile.login.fold();
+        for action in &profile.perform.action {
+            crate::konnektor::perform::checked(action).map_err(bad)?;
         }
         Ok(profile)
+    }
+
+    /// Every path starts at the box's root, and every hole is one that gets filled.
+    fn check_paths(&self) -> Result<(), String> {
+        let right = |path: &str| path.starts_with('/') && !path.starts_with("//");
+        for (key, path) in self.login.paths() {
+            if !right(path) {
+                return Err(format!("{key}: expected a path from `/` on"));
+            }
+        }
+        for (key, path, hole) in [
+            ("read.path", &self.read.path, "{service}"),
+            ("write.path", &self.write.path, "{service}"),
+            ("perform.path", &self.perform.path, "{action}"),
+        ] {
+            if !path.is_empty() && !(right(path) && path.contains(hole)) {
+                return Err(format!("{key}: expected nothing, or a path from `/` on, with {hole:?} in it"));
+            }
+        }
+        for service in &self.service {
+            for path in service.read.iter().chain(&service.write) {
+                if !path.is_empty() && !right(path) {
+                    return Err(format!("service {}: expected nothing, or a path from `/` on", service.name));
+                }
+            }
+        }
+        for action in &self.perform.action {
+            if action.path.as_ref().is_some_and(|path| !path.is_empty() && !right(path)) {
+                return Err(format!("action {}: expected nothing, or a path from `/` on", action.name));
+            }
+            let required = action.schema.as_ref().and_then(|schema| schema.get("required")?.as_array());
+            let demands = |hole: &str| required.is_some_and(|names| names.iter().any(|name| name == hole));
+            if let Some(hole) = ways::holes(action).into_iter().find(|hole| !demands(hole)) {
+                return Err(format!("action {}: its schema must require {hole}", action.name));
+            }
+            if let Some(verb) = &action.verb {
+                ways::method(verb)
+                    .map_err(|_| format!("action {}: verb: expected POST, PUT or DELETE", action.name))?;
+            }
+        }
+        Ok(())
     }
 
     /// A profile file, in the place of the shipped one.
@@ -358,54 +349,9 @@ impl Profile {
         self.perform.action.iter().find(|action| action.name == *name)
     }
 
-    pub(crate) fn read_path(&self, service: &ServiceName) -> String {
-        let own = self.service(service).and_then(|service| service.read.clone());
-        own.unwrap_or_else(|| self.read.path.replace("{service}", service.as_str()))
-    }
-
     /// Whether users and their roles are in this service: it is never written, whatever the file says.
     pub(crate) fn holds_users(&self, name: &ServiceName) -> bool {
         self.administrators.as_ref().is_some_and(|users| users.service == *name)
-    }
-
-    /// Verb and path by which a service is written.
-    ///
-    /// # Errors
-    /// [`Error::UnknownService`], [`Error::ReadOnly`], [`Error::NotInProfile`].
-    pub(crate) fn write_way(&self, name: &ServiceName) -> Result<(Method, String), Error> {
-        let service = self.service(name).ok_or_else(|| Error::UnknownService { service: name.clone() })?;
-        if !service.restore || self.holds_users(name) {
-            return Err(Error::ReadOnly { service: name.clone() });
-        }
-        let template = service.write.as_ref().unwrap_or(&self.write.path);
-        if template.is_empty() {
-            return Err(Error::NotInProfile { key: "write.path".into() });
-        }
-        let verb = service.verb.as_ref().unwrap_or(&self.write.verb);
-        Ok((method(verb)?, template.replace("{service}", name.as_str())))
-    }
-
-    /// Verb and path by which an action is asked for.
-    ///
-    /// # Errors
-    /// [`Error::NotInProfile`].
-    pub(crate) fn perform_way(&self, name: &ActionName) -> Result<(Method, String), Error> {
-        let action = self.action(name);
-        let template = action.and_then(|action| action.path.as_ref()).unwrap_or(&self.perform.path);
-        if template.is_empty() {
-            return Err(Error::NotInProfile { key: "perform.path".into() });
-        }
-        let verb = action.and_then(|action| action.verb.as_deref()).unwrap_or("POST");
-        Ok((method(verb)?, template.replace("{action}", name.as_str())))
-    }
-}
-
-fn method(verb: &str) -> Result<Method, Error> {
-    match verb {
-        "POST" => Ok(Method::POST),
-        "PUT" => Ok(Method::PUT),
-        "DELETE" => Ok(Method::DELETE),
-        _ => Err(Error::BadProfile { what: "verb: expected POST, PUT or DELETE".into() }),
     }
 }
 
@@ -435,14 +381,14 @@ mod tests {
 
     #[test]
     fn a_wrong_profile_is_refused_with_its_place() {
-        let text = KOCOBOX.replace("redirects = 10", "redirects = \"ten\"");
+        let text = makes::KOCOBOX.replace("redirects = 10", "redirects = \"ten\"");
         let Err(Error::BadProfile { what }) = Profile::parse(&text) else { panic!("taken") };
         let line = text.lines().position(|l| l.starts_with("redirects")).unwrap() + 1;
         assert!(what.starts_with(&format!("{line}:")), "{what}");
         for (from, to) in
             [("\"/j_sec", "\"//evil/j_sec"), ("{service}", "x"), ("json_depth = 120", "json_depth = 121")]
         {
-            assert!(Profile::parse(&KOCOBOX.replace(from, to)).is_err(), "{to} was taken");
+            assert!(Profile::parse(&makes::KOCOBOX.replace(from, to)).is_err(), "{to} was taken");
         }
     }
 

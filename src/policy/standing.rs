@@ -53,8 +53,7 @@ impl Policy {
         place: &str,
         what: Routinely,
     ) -> Result<Standing, Denied> {
-        let order =
-            self.orders.iter().find(|order| order.konnektor == *konnektor && *order.place == *place);
+        let order = self.orders.iter().find(|order| order.konnektor == *konnektor && *order.place == *place);
         let order = order.ok_or(Denied::NoRule)?;
         let chore = match what {
             Routinely::Backup => Chore::Backup { services: order.services.clone() },
@@ -86,9 +85,11 @@ mod tests {
         let ask = |konnektor, place| policy.standing(&id(konnektor), place, Routinely::Backup);
         let (_, rule, chore) = ask("praxis/main", "praxis.toml:12").ok().unwrap().into_parts();
         assert_eq!((&*rule, chore.as_asked().as_str()), ("praxis.toml:12", "konnektor backup -s ntpservice"));
-        for (konnektor, place) in
-            [("praxis/second", "praxis.toml:12"), ("other/main", "praxis.toml:12"), ("praxis/main", "praxis.toml:13")]
-        {
+        for (konnektor, place) in [
+            ("praxis/second", "praxis.toml:12"),
+            ("other/main", "praxis.toml:12"),
+            ("praxis/main", "praxis.toml:13"),
+        ] {
             assert_eq!(ask(konnektor, place).err(), Some(Denied::NoRule), "{konnektor} {place}");
         }
         let none = Policy::default().standing(&id("praxis/main"), "praxis.toml:12", Routinely::Tidy);

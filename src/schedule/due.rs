@@ -153,7 +153,8 @@ mod tests {
             for due in due(&self.list, &self.slots, now, self.started) {
                 self.runs.push((due.slot, now));
                 self.busy = Some(now + self.takes);
-                self.slots.insert("a".into(), Slot { slot: due.slot, over: false, not_before: now + self.takes });
+                self.slots
+                    .insert("a".into(), Slot { slot: due.slot, over: false, not_before: now + self.takes });
             }
         }
 
@@ -183,7 +184,8 @@ mod tests {
     #[test]
     fn a_try_that_waits_is_dropped_for_the_next_slot() {
         let (list, now) = ([("a".to_owned(), every(1, 0))], at("2026-11-25T09:10:00Z"));
-        let waiting = Slot { slot: at("2026-11-25T09:00:00Z"), over: false, not_before: at("2026-11-25T10:05:00Z") };
+        let waiting =
+            Slot { slot: at("2026-11-25T09:00:00Z"), over: false, not_before: at("2026-11-25T10:05:00Z") };
         let slots = BTreeMap::from([("a".to_owned(), waiting)]);
         let first = plan(&list, &slots, now, now)[0];
         assert_eq!((first.slot, first.at), (waiting.slot, waiting.not_before));

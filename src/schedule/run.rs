@@ -111,7 +111,9 @@ impl Shared {
         }
         let (words, notice) = match item.work {
             Work::Check => (words::check_failed(id, &cause), Notice::CheckFailed),
-            Work::Backup | Work::Tidy | Work::Watch => (words::failed(id, &cause, tries), Notice::BackupFailed),
+            Work::Backup | Work::Tidy | Work::Watch => {
+                (words::failed(id, &cause, tries), Notice::BackupFailed)
+            }
         };
         self.tell(words, notice, id, job).await;
         After::Over
@@ -132,8 +134,7 @@ impl Shared {
                 return Ok((0, Upshot { exit: exit::AWAY, cause, ..Upshot::default() }));
             }
         };
-        let lost =
-            || Upshot { exit: exit::FAILED, cause: Some("job-lost".to_owned()), ..Upshot::default() };
+        let lost = || Upshot { exit: exit::FAILED, cause: Some("job-lost".to_owned()), ..Upshot::default() };
         let number = job.number;
         tokio::pin!(upshot);
         let upshot = tokio::select! {

@@ -127,12 +127,7 @@ impl State {
     ///
     /// # Errors
     /// The database; it is then free once its time is up.
-    pub async fn return_slot(
-        &self,
-        schedule: &str,
-        slot: Timestamp,
-        holder: &str,
-    ) -> Result<(), StateError> {
+    pub async fn return_slot(&self, schedule: &str, slot: Timestamp, holder: &str) -> Result<(), StateError> {
         sqlx::query(
             "UPDATE slot SET not_before = $4, tries = MAX(tries - 1, 0)
              WHERE schedule = $1 AND slot = $2 AND holder = $3 AND ended = 0",
@@ -214,8 +209,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI64, Ordering};
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     use super::*;
     use crate::clock::Clock;
@@ -298,7 +293,10 @@ mod tests {
         assert_eq!(state.slots().await.unwrap()["a"].slot, at(500));
         assert!(state.take_slot("a", at(99_000), "x", at(99_300)).await.unwrap().is_some());
         state.begin_slots("a", at(800), at(1100)).await.unwrap();
-        assert_eq!(state.slots().await.unwrap()["a"], Slot { slot: at(800), over: true, not_before: at(800) });
+        assert_eq!(
+            state.slots().await.unwrap()["a"],
+            Slot { slot: at(800), over: true, not_before: at(800) }
+        );
     }
 
     #[tokio::test]

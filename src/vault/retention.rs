@@ -152,14 +152,22 @@ mod tests {
 
     #[test]
     fn the_only_good_one_stays_however_old_it_is_and_the_newest_though_it_is_bad() {
-        let kept = [candidate(24 * 4000, 1, true, false), candidate(24 * 3999, 2, false, false), candidate(24 * 3000, 3, false, false)];
+        let kept = [
+            candidate(24 * 4000, 1, true, false),
+            candidate(24 * 3999, 2, false, false),
+            candidate(24 * 3000, 3, false, false),
+        ];
         assert_eq!(keep(&kept, now(), &RULES), ["2000-01-01-00-00-4.json".parse().unwrap()]);
     }
 
     #[test]
     fn a_good_one_speaks_for_its_week_rather_than_a_later_bad_one() {
         // Monday and Tuesday of one ISO week.
-        let kept = [candidate(1, 0, true, false), candidate(24 * 61, 1, true, false), candidate(24 * 60, 2, false, false)];
+        let kept = [
+            candidate(1, 0, true, false),
+            candidate(24 * 61, 1, true, false),
+            candidate(24 * 60, 2, false, false),
+        ];
         assert_eq!(keep(&kept, now(), &RULES), ["2000-01-01-00-00-4.json".parse().unwrap()]);
     }
 

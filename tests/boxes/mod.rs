@@ -8,7 +8,7 @@ use std::time::Duration;
 use pforte::clock::Clock;
 use pforte::konnektor::simulator::{Options, Simulator};
 use pforte::konnektor::{
-    self, Error, Konnektor, LearnNothing, Pins, Product, Profile, Progress, Spec, Step, Timeouts,
+    self, Error, Konnektor, LearnNothing, Pins, Product, Profile, Profiles, Progress, Spec, Step, Timeouts,
 };
 use pforte::names::KonnektorId;
 use pforte::secret::Secret;
@@ -71,7 +71,9 @@ pub async fn open(spec: Spec) -> Arc<dyn Konnektor> {
 }
 
 pub async fn open_with(spec: Spec, profile: &str, pins: Arc<dyn Pins>) -> Arc<dyn Konnektor> {
-    konnektor::open(spec, Profile::parse(profile).unwrap(), pins).await.unwrap()
+    let product = if spec.product == Product::Auto { Product::Kocobox } else { spec.product };
+    let profiles = Profiles::shipped().unwrap().with(product, Profile::parse(profile).unwrap());
+    konnektor::open(spec, &profiles, pins).await.unwrap()
 }
 
 /// Keeps all steps as text.

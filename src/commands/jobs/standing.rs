@@ -34,8 +34,7 @@ pub async fn begin_standing(
     let tracked = works.clone();
     tracked.jobs.tasks.spawn(async move {
         let out = running.out();
-        let desk =
-            Desk { works: works.clone(), job: Arc::clone(&running), out: out.clone(), input: None };
+        let desk = Desk { works: works.clone(), job: Arc::clone(&running), out: out.clone(), input: None };
         let mut upshot = Upshot::default();
         let ended = {
             let work = run_chore(&routine, &desk, &mut upshot);

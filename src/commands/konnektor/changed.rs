@@ -3,9 +3,9 @@
 
 use jiff::Timestamp;
 
+use super::Konnektors;
 use super::backup::Taken;
 use super::check::opened;
-use super::Konnektors;
 use crate::config::Language;
 use crate::konnektor::archive::Archive;
 use crate::konnektor::diff::{Diff, diff};

@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::check::opened;
 use super::Konnektors;
+use super::check::opened;
 use crate::commands::Works;
 use crate::journal::CannotJournal;
 use crate::journal::started::Routine;
 use crate::names::{BackupName, KonnektorId, ServiceName};
 use crate::state::{State, StateError};
-use crate::vault::retention::{Candidate, Rules, keep};
 use crate::vault::VaultError;
+use crate::vault::retention::{Candidate, Rules, keep};
 
 /// Why nothing, or not all, was removed.
 #[derive(Debug, thiserror::Error)]

@@ -67,8 +67,7 @@ async fn backup(
     if taken.incomplete.is_empty() {
         changed::note_good(&desk.works.state, id, now).await;
     }
-    let changed =
-        changed::since_last(konnektors, driver.profile(), id, &taken, services.is_empty()).await;
+    let changed = changed::since_last(konnektors, driver.profile(), id, &taken, services.is_empty()).await;
     if let Some(changed) = &changed {
         out.say(changed.words(out.language)).await?;
     }

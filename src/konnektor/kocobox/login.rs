@@ -12,6 +12,7 @@ use super::pages::{self, Page};
 use super::token::Token;
 use crate::konnektor::certificate::{CertificatePin, Listener, Pinned, Pins};
 use crate::konnektor::http::{Answer, Ask, Bounds, Target, Wire};
+use crate::konnektor::profile::Form;
 use crate::konnektor::{Error, Profile, Spec};
 use crate::names::ServiceName;
 
@@ -22,6 +23,7 @@ pub(super) struct Login {
     pub(super) number: u64,
     spec: Arc<Spec>,
     profile: Arc<Profile>,
+    form: Arc<Form>,
     token: Mutex<Token>,
     /// Where the form led to, until that page was fetched.
     landing: Mutex<Option<Url>>,
@@ -33,6 +35,7 @@ impl Login {
     pub(super) async fn new(
         spec: &Arc<Spec>,
         profile: &Arc<Profile>,
+        form: &Arc<Form>,
         pins: Arc<dyn Pins>,
         pin: Option<CertificatePin>,
         number: u64,
@@ -51,6 +54,7 @@ impl Login {
             number,
             spec: Arc::clone(spec),
             profile: Arc::clone(profile),
+            form: Arc::clone(form),
             token: Mutex::default(),
             landing: Mutex::new(None),
             landed: watch::Sender::new(false),
@@ -74,15 +78,15 @@ impl Login {
     /// Posts the form; the page behind it is fetched by [`Login::land`].
     pub(super) async fn post(&self, deadline: Instant) -> Result<(), Error> {
         let bounds = self.bounds(self.profile.limits.page_bytes, deadline);
-        let mut answer = self.wire.send(self.form()?, bounds).await?;
+        let mut answer = self.wire.send(self.filled_form()?, bounds).await?;
         // Tomcat's FormAuthenticator says 408 or 400 to a form without a session of its own, and only where the password
         // was not refused: that gets the error page. Others may answer 403 to a wrong password, so it has no second try.
         if matches!(answer.status.as_u16(), 400 | 408) {
-            let entry = self.wire.follow(self.wire.get(&self.profile.login.entry)?, bounds).await?;
-            if let Page::PasswordChange = pages::judge(&entry.body, &self.profile) {
+            let entry = self.wire.follow(self.wire.get(&self.form.entry)?, bounds).await?;
+            if let Page::PasswordChange = pages::judge(&entry.body, &self.form) {
                 return Err(Error::PasswordChangeForced);
             }
-            answer = self.wire.send(self.form()?, bounds).await?;
+            answer = self.wire.send(self.filled_form()?, bounds).await?;
         }
         self.note_cookies(&answer, None);
         if let Some(url) = answer.location.take() {
@@ -91,7 +95,7 @@ impl Login {
         }
         match answer.status.as_u16() {
             401 | 403 => Err(Error::LoginFailed),
-            200..=299 => match pages::judge(&answer.body, &self.profile) {
+            200..=299 => match pages::judge(&answer.body, &self.form) {
                 Page::Login => Err(Error::LoginFailed),
                 Page::PasswordChange => Err(Error::PasswordChangeForced),
                 Page::Token(token) => {
@@ -105,8 +109,8 @@ impl Login {
         }
     }
 
-    fn form(&self) -> Result<Ask, Error> {
-        let login = &self.profile.login;
+    fn filled_form(&self) -> Result<Ask, Error> {
+        let login = &self.form;
         let body = Serializer::new(String::new())
             .append_pair(&login.user_field, &self.spec.user)
             .append_pair(&login.password_field, self.spec.password.reveal())
@@ -126,14 +130,14 @@ impl Login {
     /// Fetches the page behind the login and takes its verdict: in, refused, or a new password first.
     pub(super) async fn land(&self, deadline: Instant) -> Result<(), Error> {
         let bounds = self.bounds(self.profile.limits.page_bytes, deadline);
-        let start = self.wire.url(&self.profile.login.start)?;
+        let start = self.wire.url(&self.form.start)?;
         let url = self.landing.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut ask = self.wire.get(&self.profile.login.start)?;
+        let mut ask = self.wire.get(&self.form.start)?;
         ask.url = url.unwrap_or_else(|| start.clone());
         let page = self.wire.follow(ask, bounds).await?;
         let mut found = self.judge_page(&page)?;
         if !found && page.url != start {
-            let page = self.wire.follow(self.wire.get(&self.profile.login.start)?, bounds).await?;
+            let page = self.wire.follow(self.wire.get(&self.form.start)?, bounds).await?;
             found = self.judge_page(&page)?;
         }
         tracing::debug!(konnektor = %self.spec.id, token_in_page = found, "logged in");
@@ -144,7 +148,7 @@ impl Login {
     /// Whether the page carried a token.
     fn judge_page(&self, page: &Answer) -> Result<bool, Error> {
         let status = page.status.as_u16();
-        match pages::judge(&page.body, &self.profile) {
+        match pages::judge(&page.body, &self.form) {
             Page::Token(token) => {
                 self.token().take_from_page(token);
                 self.note_cookies(page, None);
@@ -166,14 +170,14 @@ impl Login {
             return self.fetch_token(deadline).await;
         }
         let bounds = self.bounds(self.profile.limits.page_bytes, deadline);
-        let page = self.wire.follow(self.wire.get(&self.profile.login.start)?, bounds).await?;
+        let page = self.wire.follow(self.wire.get(&self.form.start)?, bounds).await?;
         self.judge_page(&page).map(|_| ())
     }
 
     /// The page had none: the service that hands it out is asked.
     pub(super) async fn fetch_token(&self, deadline: Instant) -> Result<(), Error> {
-        let source = &self.profile.token.cookie_service;
-        let mut ask = self.wire.get(&self.profile.read_path(source))?;
+        let source = &self.form.token.cookie_service;
+        let mut ask = self.wire.get(&self.profile.read_path(source)?)?;
         ask.content_type = Some(self.profile.read.content_type.clone());
         let answer = self.wire.follow(ask, self.bounds(self.profile.limits.service_bytes, deadline)).await?;
         self.note_cookies(&answer, Some(source));
@@ -185,8 +189,8 @@ impl Login {
     }
 
     pub(super) fn note_cookies(&self, answer: &Answer, service: Option<&ServiceName>) {
-        let tokens = service == Some(&self.profile.token.cookie_service);
-        self.token().note_cookies(&answer.cookies, tokens, &self.profile.token.session_cookies);
+        let tokens = service == Some(&self.form.token.cookie_service);
+        self.token().note_cookies(&answer.cookies, tokens, &self.form.token.session_cookies);
     }
 
     pub(super) fn bounds(&self, bytes: usize, deadline: Instant) -> Bounds {

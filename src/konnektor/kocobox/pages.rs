@@ -1,7 +1,7 @@
 //! What an HTML page of the box is: with a token, a login page again, a demand for a new password, or something else.
 //! Absent on purpose: a browser. Markers of the profile are looked for, nothing is run.
 
-use crate::konnektor::profile::{Markers, Profile};
+use crate::konnektor::profile::{Form, Markers};
 use crate::secret::Secret;
 
 /// A page, judged.
@@ -17,15 +17,15 @@ pub(super) enum Page {
 }
 
 /// A token counts most: a page that carries one is behind the login whatever else stands in it.
-pub(super) fn judge(body: &[u8], profile: &Profile) -> Page {
+pub(super) fn judge(body: &[u8], form: &Form) -> Page {
     let text = String::from_utf8_lossy(body);
-    if let Some(token) = textarea(&text, &profile.token.textarea) {
+    if let Some(token) = textarea(&text, &form.token.textarea) {
         return Page::Token(token);
     }
     let text = text.to_lowercase();
-    if profile.markers.login.iter().any(|marker| text.contains(marker)) {
+    if form.markers.login.iter().any(|marker| text.contains(marker)) {
         Page::Login
-    } else if demands_password(&text, &profile.markers) {
+    } else if demands_password(&text, &form.markers) {
         Page::PasswordChange
     } else {
         Page::Other
@@ -33,10 +33,10 @@ pub(super) fn judge(body: &[u8], profile: &Profile) -> Page {
 }
 
 /// Whether a body is the login page (a service's answer after the session ended).
-pub(super) fn is_login(body: &[u8], profile: &Profile) -> bool {
-    let text = String::from_utf8_lossy(body.get(..body.len().min(profile.limits.page_bytes)).unwrap_or(body));
+pub(super) fn is_login(body: &[u8], form: &Form, page_bytes: usize) -> bool {
+    let text = String::from_utf8_lossy(body.get(..body.len().min(page_bytes)).unwrap_or(body));
     let text = text.to_lowercase();
-    profile.markers.login.iter().any(|marker| text.contains(marker))
+    form.markers.login.iter().any(|marker| text.contains(marker))
 }
 
 fn demands_password(lower: &str, markers: &Markers) -> bool {
@@ -87,6 +87,7 @@ fn unescaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::konnektor::profile::{Login, Profile};
 
     fn token(html: &str) -> Option<String> {
         textarea(html, "x-token").map(|t| t.reveal().to_owned())
@@ -117,8 +118,8 @@ mod tests {
 
     #[test]
     fn a_login_page_is_not_a_demand_for_a_new_password_nor_the_other_way_round() {
-        let profile = Profile::kocobox().unwrap();
-        let of = |html: &str| judge(html.as_bytes(), &profile);
+        let Login::Form(form) = Profile::kocobox().unwrap().login else { panic!("no form") };
+        let of = |html: &str| judge(html.as_bytes(), &form);
         assert!(matches!(of("<form action='/J_Security_Check'><input type=password>"), Page::Login));
         assert!(matches!(of("<input type=\"password\"><input type=\"password\">"), Page::PasswordChange));
         assert!(matches!(of("<a>Neues Passwort setzen</a>"), Page::Other));

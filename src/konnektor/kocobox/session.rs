@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use super::login::Login;
 use super::pages;
 use crate::konnektor::certificate::Pins;
-use crate::konnektor::http::Answer;
+use crate::konnektor::http::{Answer, shown};
+use crate::konnektor::profile::Form;
 use crate::konnektor::{Error, Profile, ServiceRead, Spec, json};
 use crate::names::ServiceName;
 use crate::secret::Secret;
@@ -24,6 +25,7 @@ const STALE_TOKENS: usize = 6;
 pub(super) struct Session {
     spec: Arc<Spec>,
     profile: Arc<Profile>,
+    form: Arc<Form>,
     pins: Arc<dyn Pins>,
     login: Mutex<Arc<Login>>,
     /// Who logs in again, or fetches a token for all.
@@ -45,9 +47,6 @@ pub(super) struct Sent<'a> {
     pub(super) what: &'a str,
 }
 
-/// Bytes of an answer to a write or an action that are kept.
-const ANSWER: usize = 4096;
-
 enum Served {
     Value(ServiceRead),
     LoginPage,
@@ -59,14 +58,16 @@ impl Session {
     pub(super) async fn open(
         spec: &Arc<Spec>,
         profile: &Arc<Profile>,
+        form: &Arc<Form>,
         pins: Arc<dyn Pins>,
         deadline: Instant,
     ) -> Result<Self, Error> {
-        let login = Login::new(spec, profile, Arc::clone(&pins), None, 0).await?;
+        let login = Login::new(spec, profile, form, Arc::clone(&pins), None, 0).await?;
         login.post(deadline).await?;
         Ok(Self {
             spec: Arc::clone(spec),
             profile: Arc::clone(profile),
+            form: Arc::clone(form),
             pins,
             login: Mutex::new(Arc::new(login)),
             one_for_all: Semaphore::new(1),
@@ -74,6 +75,10 @@ impl Session {
             steady: AtomicBool::new(false),
             queue: Semaphore::new(1),
         })
+    }
+
+    fn is_login(&self, body: &[u8]) -> bool {
+        pages::is_login(body, &self.form, self.profile.limits.page_bytes)
     }
 
     fn login(&self) -> Arc<Login> {
@@ -131,7 +136,7 @@ impl Session {
             ask.method = sent.method.clone();
             ask.content_type = sent.content_type.map(ToOwned::to_owned);
             ask.body = Some(sent.body.clone());
-            ask.token = token.clone().map(|token| (self.profile.token.header.clone(), token));
+            ask.token = token.clone().map(|token| (self.form.token.header.clone(), token));
             let answer = login.wire.send(ask, login.bounds(self.profile.limits.page_bytes, deadline)).await?;
             login.note_cookies(&answer, None);
             let status = answer.status.as_u16();
@@ -141,9 +146,9 @@ impl Session {
                         login.wire.get(url.path())?,
                         login.bounds(self.profile.limits.page_bytes, deadline),
                     );
-                    pages::is_login(&page.await?.body, &self.profile)
+                    self.is_login(&page.await?.body)
                 }
-                None => answer.is_html && pages::is_login(&answer.body, &self.profile),
+                None => answer.is_html && self.is_login(&answer.body),
             };
             match status {
                 401 | 200..=299 | 301..=308 if led_to_login || status == 401 => {
@@ -187,19 +192,17 @@ impl Session {
 
     async fn ask(&self, login: &Login, service: &ServiceName, deadline: Instant) -> Result<Served, Error> {
         let sent = login.token().current();
-        let mut ask = login.wire.get(&self.profile.read_path(service))?;
+        let mut ask = login.wire.get(&self.profile.read_path(service)?)?;
         ask.content_type = Some(self.profile.read.content_type.clone());
-        if self.profile.token.send_on_read {
-            ask.token = sent.clone().map(|token| (self.profile.token.header.clone(), token));
+        if self.form.token.send_on_read {
+            ask.token = sent.clone().map(|token| (self.form.token.header.clone(), token));
         }
         let bounds = login.bounds(self.profile.limits.service_bytes, deadline);
         let answer = login.wire.follow(ask, bounds).await?;
         login.note_cookies(&answer, Some(service));
         let status = answer.status.as_u16();
         match status {
-            200..=299 if answer.is_html && pages::is_login(&answer.body, &self.profile) => {
-                Ok(Served::LoginPage)
-            }
+            200..=299 if answer.is_html && self.is_login(&answer.body) => Ok(Served::LoginPage),
             200..=299 => self.value(service, answer).map(Served::Value),
             401 => Ok(Served::LoginPage),
             403 if self.token_moved(login, sent.as_ref(), deadline).await? => Ok(Served::StaleToken),
@@ -212,7 +215,7 @@ impl Session {
         let bytes = answer.body.len();
         let read = json::read(&answer.body, self.profile.limits.json_depth, service, &self.profile.personal);
         let (value, stripped) = match read {
-            Err(Error::NotJson { .. }) if pages::is_login(&answer.body, &self.profile) => {
+            Err(Error::NotJson { .. }) if self.is_login(&answer.body) => {
                 return Err(Error::SessionExpired);
             }
             other => other?,
@@ -227,7 +230,7 @@ impl Session {
         sent: Option<&Secret>,
         deadline: Instant,
     ) -> Result<bool, Error> {
-        if !self.profile.token.send_on_read {
+        if !self.form.token.send_on_read {
             return Ok(false);
         }
         login.wait_landed(deadline).await?;
@@ -265,7 +268,8 @@ impl Session {
         tracing::info!(konnektor = %self.spec.id, "the session ended; logging in again, once");
         let pin = now.wire.certificate();
         let login =
-            Login::new(&self.spec, &self.profile, Arc::clone(&self.pins), pin, now.number + 1).await?;
+            Login::new(&self.spec, &self.profile, &self.form, Arc::clone(&self.pins), pin, now.number + 1)
+                .await?;
         login.post(deadline).await?;
         login.land(deadline).await?;
         *self.login.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(login);
@@ -274,20 +278,15 @@ impl Session {
 
     /// Tells the box, where the profile knows how; nobody waits longer than the dial may take.
     pub(super) async fn logout(&self) {
-        if self.profile.login.logout.is_empty() {
+        if self.form.logout.is_empty() {
             return;
         }
         let deadline = Instant::now() + self.spec.timeouts.connect;
         let login = self.login();
-        let Ok(ask) = login.wire.get(&self.profile.login.logout) else { return };
+        let Ok(ask) = login.wire.get(&self.form.logout) else { return };
         let bounds = login.bounds(self.profile.limits.page_bytes, deadline);
         if let Err(error) = login.wire.send(ask, bounds).await {
             tracing::debug!(konnektor = %self.spec.id, %error, "logout was not heard");
         }
     }
-}
-
-/// What a box answered, for a person: its beginning, as text.
-fn shown(body: &[u8]) -> String {
-    String::from_utf8_lossy(body.get(..body.len().min(ANSWER)).unwrap_or_default()).trim().to_owned()
 }
