@@ -120,7 +120,7 @@ pub async fn run(
         }
         // The front opens a relay for it; as a command it leads nowhere.
         Verb::Connect { .. } => Err(Ended::failed(exit::USAGE, "no-terminal")),
-        _ => konnektor::run(&started, works, out, means.input.as_deref()).await,
+        _ => konnektor::run(&started, works, out, means.input.as_ref()).await,
     };
     finished(started, ended.unwrap_or_else(|ended| ended), out).await
 }

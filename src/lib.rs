@@ -107,6 +107,10 @@
 //! | a slot runs once, over restarts, several gateways and clocks that jump | `schedule::due::tests`, `state::slots::tests`, `tests/schedule.rs` |
 //! | the newest backup, the newest good one and the last good copy of a service are never removed | `vault::retention::tests`, `tests/schedule.rs` |
 //! | SFTP leads to the vault's index and no file system; each open is decided; what is handed in is kept whole or not at all | `tests/files_*.rs`, `tests/door_full_disk.rs` |
+//! | a restore cut at any step, in any way, is resumed to the file or undone to what was | `tests/konnektor_cuts.rs` |
+//! | users and passwords of a Konnektor are never written; it is followed into its own networks alone | `tests/konnektor_restore.rs` |
+//! | card terminals are never guessed | `tests/konnektor_remap.rs` |
+//! | a file to be restored is read or refused with its place; no secret is in a diff | `tests/konnektor_given.rs` |
 //! | no patient's name is kept | `tests/konnektor_backup.rs`, the demo |
 //!
 //! What russh does not let us hold from outside is listed in `docs/ssh.md`; what broke other gateways, in `docs/past-holes.md`.

@@ -1,4 +1,4 @@
-//! Kept backups as files, in the hands of real clients: sftp, scp, psftp, paramiko, curl, sshfs.
+//! Kept backups as files, in the hands of real clients: sftp, scp, psftp, paramiko, sshfs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -127,10 +127,9 @@ async fn nothing_that_was_read_or_handed_in_lies_anywhere_in_the_clear() {
             .await;
     is_done(&moved);
     settled(&door).await;
-    let inside: Value = serde_json::from_str(&shown).unwrap();
-    let serial = inside["identity"]["serial"].as_str().or(inside["format"].as_str());
-    for secret in ["Kein-Klartext-Auf-Der-Platte", "Praxis Dr. M\u{fc}ller\"", "infomodell\""] {
-        assert_eq!(holding(&door, secret), [""; 0], "{secret} {serial:?}");
+    assert!(shown.contains("\"infomodell\"") && EDITED.contains("Kein-Klartext-Auf-Der-Platte"));
+    for secret in ["Kein-Klartext-Auf-Der-Platte", "\"infomodell\""] {
+        assert_eq!(holding(&door, secret), [""; 0], "{secret}");
     }
     // The same look does find what is there.
     assert!(!holding(&door, "sftp upload").is_empty());
@@ -202,8 +201,8 @@ async fn psftp_lists_fetches_and_hands_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn paramiko_and_curl_bring_what_konnektor_show_shows() {
-    // Neither answers a question: their key is held until the phone has said yes.
+async fn paramiko_brings_what_konnektor_show_shows() {
+    // It answers no question here: its key is held until the phone has said yes.
     let gateway_more = format!("\n[users.\"{JANE}\"]\nbatch = \"hold-key\"\n");
     let (door, backup, shown) = with_backup(Setup { gateway_more, ..with_rules(RULES) }).await;
     std::fs::write(door.path().join("edited.json"), EDITED).unwrap();
@@ -249,19 +248,6 @@ client.close()
     for what in ["open", "remove", "mkdir", "link"] {
         assert_eq!(told["tried"][what], 13, "{what}: {told}");
     }
-
-    let mut curl = Command::new("curl");
-    let known_hosts = read(&door, "known_hosts").replace("gateway ", &format!("[127.0.0.1]:{} ", door.port));
-    std::fs::create_dir_all(door.path().join(".ssh")).unwrap();
-    std::fs::write(door.path().join(".ssh/known_hosts"), known_hosts).unwrap();
-    curl.env("HOME", door.path()).args(["-sS", "--user", &format!("{JANE}:"), "--key"]);
-    curl.arg(door.path().join("jane"))
-        .arg("--pubkey")
-        .arg(door.path().join("keys").join(format!("{JANE}.pub")));
-    curl.arg(format!("sftp://127.0.0.1:{}{backup}", door.port)).kill_on_drop(true);
-    let fetched = ran(curl).await;
-    is_done(&fetched);
-    assert_eq!(fetched.stdout, shown);
     door.close().await;
 }
 

@@ -136,9 +136,12 @@ pub async fn backups(started: &Started<FileAsk>, works: &Works) -> Result<Vec<Li
     let mut all = Vec::new();
     for kept in vault.list(id).await? {
         // Without a sidecar only the content knows how long it is; a damaged one shows as it lies there.
-        let bytes = match &kept.about {
-            Some(_) => kept.bytes,
-            None => vault.get(id, &kept.name).await.map_or(kept.bytes, |content| content.len() as u64),
+        let bytes = if kept.about.is_some() {
+            kept.bytes
+        } else {
+            let length = |from: &mut dyn std::io::Read| std::io::copy(from, &mut std::io::sink()).ok();
+            let length = vault.get_read(id, &kept.name, length).await;
+            length.ok().flatten().unwrap_or(kept.bytes)
         };
         all.push(listed(&kept, bytes));
     }
@@ -182,12 +185,11 @@ pub async fn incoming(started: &Started<FileAsk>, works: &Works) -> Result<Vec<L
     let (site, vault) = (at_incoming(started)?, &works.konnektors.vault);
     let mut listed = Vec::new();
     for file in vault.list_incoming(site).await? {
-        let bytes = match file.bytes {
-            Some(bytes) => bytes,
-            None => {
-                let content = vault.get_incoming(site, &file.name).await;
-                content.map_or(file.sealed_bytes, |content| content.len() as u64)
-            }
+        let bytes = if let Some(bytes) = file.bytes {
+            bytes
+        } else {
+            let content = vault.get_incoming(site, &file.name).await;
+            content.map_or(file.sealed_bytes, |content| content.len() as u64)
         };
         listed.push(Listed {
             name: file.name.to_string(),

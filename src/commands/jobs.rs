@@ -25,6 +25,7 @@ use crate::state::State;
 
 pub use follow::{Dialog, Foreground, follow};
 pub use job::{Answers, Job, Stop};
+pub(super) use show::busy;
 pub use show::run;
 pub use standing::begin_standing;
 

@@ -4,10 +4,16 @@
 mod backup;
 mod changed;
 mod check;
+mod diff;
 mod kept;
+mod perform;
+mod restore;
 mod retire;
+mod source;
 mod standing;
 mod status;
+mod terminals;
+mod unfinished;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +44,8 @@ pub struct Known {
     pub recipients: Vec<age::x25519::Recipient>,
     /// How long its backups stay; for ever, if nothing is said.
     pub retention: Option<crate::vault::retention::Rules>,
+    /// Where the box may be followed to when its address changes; empty: the network around its address.
+    pub networks: Vec<ipnet::IpNet>,
 }
 
 /// The boxes, the vault, and where certificates seen first are kept.
@@ -73,7 +81,7 @@ pub async fn run(
     started: &Started<Command>,
     works: &Works,
     out: &Out,
-    _input: Option<&Input>,
+    input: Option<&Arc<Input>>,
 ) -> Result<Ended, Ended> {
     match &started.ask().verb {
         Verb::KonnektorList => list(started, works, out).await,
@@ -86,6 +94,10 @@ pub async fn run(
         Verb::KonnektorShow { konnektor, file, services } => {
             kept::show(works, out, konnektor, file, services).await
         }
+        Verb::KonnektorDiff { konnektor, old, new, services } => {
+            diff::run(started, works, out, konnektor, (old, new.as_ref(), services), input).await
+        }
+        Verb::KonnektorTerminals { konnektor } => terminals::list(started, works, out, konnektor).await,
         Verb::KonnektorStatus { konnektor } => status::status(started, works, out, konnektor).await,
         _ => Err(Ended::failed(exit::FAILED, "not-about-a-konnektor")),
     }
@@ -97,6 +109,15 @@ pub(super) async fn run_job(started: &Started<Command>, desk: &Desk) -> Result<E
     match &started.ask().verb {
         Verb::KonnektorBackup { konnektor, into, services } => {
             backup::backup(started, desk, konnektor, into, services).await
+        }
+        Verb::KonnektorRestore { konnektor, restore, yes } => {
+            restore::run(started, desk, konnektor, (restore, *yes)).await
+        }
+        Verb::KonnektorPerform { konnektor, action, data } => {
+            perform::run(started, desk, konnektor, (action, data.as_ref())).await
+        }
+        Verb::KonnektorRemap { konnektor, source, pairs, dry_run, yes } => {
+            terminals::remap(started, desk, konnektor, (source, pairs), (*dry_run, *yes)).await
         }
         _ => Err(Ended::failed(exit::FAILED, "no-job")),
     }
@@ -142,6 +163,31 @@ fn product(spec: &Spec) -> &'static str {
         Product::Rise => "rise",
         Product::Auto => "auto",
     }
+}
+
+/// The box's turn: nobody else reads or writes it meanwhile. Says who is at it where it has to wait.
+async fn turn(works: &Works, out: &Out, id: &KonnektorId) -> Result<tokio::sync::OwnedMutexGuard<()>, Gone> {
+    let turn = works.jobs.turn(id);
+    if let Ok(turn) = Arc::clone(&turn).try_lock_owned() {
+        return Ok(turn);
+    }
+    if let Some(other) = works.jobs.at_work(id) {
+        out.say(super::jobs::busy(&other, out.language)).await?;
+    }
+    Ok(turn.lock_owned().await)
+}
+
+async fn unknown_firmware(out: &Out, firmware: &str) -> Ended {
+    let firmware = crate::prompt::printable(firmware);
+    let sentence = match out.language {
+        Language::English => format!(
+            "The firmware {firmware} is not known here, so the box is read only. A rule with firmware = \"any\" would allow more."
+        ),
+        Language::German => format!(
+            "Die Firmware {firmware} ist hier nicht bekannt, also wird nur gelesen. Eine Regel mit firmware = \"any\" würde mehr erlauben."
+        ),
+    };
+    said(out, sentence, exit::REFUSED, format!("unknown-firmware={firmware}")).await
 }
 
 pub(super) async fn no_such(out: &Out, id: &KonnektorId) -> Ended {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::files::{Folder, Readable};
+use super::network::Network;
 use super::problems::{Place, Problems};
 use super::reader::{Document, Table};
 use super::schedule::{self, Retention, Schedule};
@@ -85,6 +86,8 @@ pub struct KonnektorBox {
     pub user: String,
     /// Its password.
     pub password: Secret,
+    /// Networks in which the box may be followed when a restore changes its address; none: the one around its address.
+    pub networks: Vec<ipnet::IpNet>,
     /// Requests at once that the box can bear; 4 unless the file says otherwise.
     pub parallel: usize,
 }
@@ -256,6 +259,7 @@ fn konnektor(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems)
     }
     let parallel =
         table.number("parallel", 1..17, problems).and_then(|n| usize::try_from(n).ok()).unwrap_or(4);
+    let networks = table.list::<Network>("networks", problems).unwrap_or_default();
     table.finish(problems);
     Some(KonnektorBox {
         product,
@@ -264,6 +268,7 @@ fn konnektor(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems)
         certificate,
         user: user?.value,
         password: secret?,
+        networks: networks.into_iter().map(|network| network.value.0).collect(),
         parallel,
     })
 }

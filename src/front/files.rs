@@ -153,9 +153,9 @@ impl Files {
                     if self.checked.elapsed() >= AGAIN {
                         self.recheck().await;
                     }
-                    let reply = match inbox.while_open(self.answer(packet)).await {
+                    let reply = match inbox.while_open(Box::pin(self.answer(packet))).await {
                         Ok(reply) => reply,
-                        Err(given_up) => return overfull(&given_up),
+                        Err(given_up) => return overfull(given_up),
                     };
                     let mut sending = pin!(outgoing.output(reply));
                     loop {
@@ -163,7 +163,7 @@ impl Files {
                             sent = inbox.while_open(sending.as_mut()) => match sent {
                                 Ok(Ok(())) => break,
                                 Ok(Err(_)) => return End::Gone,
-                                Err(given_up) => return overfull(&given_up),
+                                Err(given_up) => return overfull(given_up),
                             },
                             _ = again.tick() => self.recheck().await,
                         }
@@ -337,7 +337,7 @@ fn asked(verb: &str, paths: &[&[u8]]) -> Vec<u8> {
     text
 }
 
-fn overfull(given_up: &crate::flow::GivenUp) -> End {
+fn overfull(given_up: crate::flow::GivenUp) -> End {
     match given_up {
         crate::flow::GivenUp::Left => End::Gone,
         crate::flow::GivenUp::Overfull(_) => {

@@ -32,8 +32,9 @@ pub(super) fn rules(policy: Policy, sites: &BTreeMap<SiteName, Site>) -> anyhow:
                 weekly: kept.weekly,
                 monthly: kept.monthly,
             });
-            let recipients = recipients.clone();
-            known.insert(id.clone(), Known { spec: spec(id, konnektor)?, recipients, retention });
+            let (recipients, networks) = (recipients.clone(), konnektor.networks.clone());
+            let spec = spec(id.clone(), konnektor)?;
+            known.insert(id, Known { spec, recipients, retention, networks });
         }
     }
     Ok((Rules { policy, konnektors }, known))

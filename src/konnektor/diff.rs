@@ -146,7 +146,10 @@ impl<'r> Differ<'r> {
             return;
         }
         if secrecy == Secrecy::Hidden {
-            return self.change(Some(before), Some(after), secrecy);
+            if !self.equal(before, after) {
+                self.change(Some(before), Some(after), secrecy);
+            }
+            return;
         }
         match (before.parts(), after.parts()) {
             (Parts::Object(old), Parts::Object(new)) => {
@@ -223,21 +226,19 @@ impl<'r> Differ<'r> {
     }
 
     /// The member that names each item of both lists, the first of the profile's that does.
-    fn names<'t, 'k>(&self, old: &[Part<'t>], new: &[Part<'t>]) -> Option<(&'r str, Named<'t>, Named<'t>)> {
+    fn names<'t>(&self, old: &[Part<'t>], new: &[Part<'t>]) -> Option<(&'r str, Named<'t>, Named<'t>)> {
         let of = |items: &[Part<'t>], name: &str| -> Option<Named<'t>> {
             let wanted = folded(name);
             let mut spelled: Option<String> = None;
             let mut seen = HashSet::new();
             let mut named = Vec::with_capacity(items.len());
             for item in items {
-                let member = match &spelled {
-                    Some(key) => item.member(key)?,
-                    None => {
-                        let (key, part) =
-                            item.members().into_iter().find(|(key, _)| folded(key) == wanted)?;
-                        spelled = Some(key.into_owned());
-                        part
-                    }
+                let member = if let Some(key) = &spelled {
+                    item.member(key)?
+                } else {
+                    let (key, part) = item.members().into_iter().find(|(key, _)| folded(key) == wanted)?;
+                    spelled = Some(key.into_owned());
+                    part
                 };
                 let word = member.word()?;
                 if !seen.insert(word.clone()) {

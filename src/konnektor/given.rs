@@ -142,6 +142,10 @@ impl Given {
     /// # Errors
     /// [`BadGiven`].
     pub fn read(from: &mut dyn Read, profile: &Profile) -> Result<Self, BadGiven> {
+        Self::read_within(from, profile, LARGEST)
+    }
+
+    fn read_within(from: &mut dyn Read, profile: &Profile, largest: u64) -> Result<Self, BadGiven> {
         let mut first = Vec::with_capacity(4);
         (&mut *from).take(4).read_to_end(&mut first).map_err(|_| BadGiven::Unread)?;
         let text = match first.as_slice() {
@@ -149,7 +153,7 @@ impl Given {
             [0xef, 0xbb, 0xbf, rest @ ..] => rest,
             all => all,
         };
-        let mut watched = Watched::new(Read::chain(text, from));
+        let mut watched = Watched::new(Read::chain(text, from), largest);
         let mut found = Found { profile, given: Self::default(), head: None, services: false, wrong: None };
         let read = {
             let buffered = std::io::BufReader::with_capacity(65_536, &mut watched);
@@ -261,10 +265,9 @@ impl Found<'_> {
         map.next_value_seed(Emit::new(&mut emitted, Some(&self.profile.personal)))?;
         emitted.text.shrink_to_fit();
         let deepest = self.profile.limits.json_depth;
-        match json::checked(emitted.text.as_bytes(), deepest, &service) {
-            Err(Error::TooDeep { .. }) => return Err(self.end(Wrong::TooDeep)),
-            // Numbers were looked at before they were read.
-            Ok(()) | Err(_) => {}
+        // Numbers were looked at before they were read.
+        if let Err(Error::TooDeep { .. }) = json::checked(emitted.text.as_bytes(), deepest, &service) {
+            return Err(self.end(Wrong::TooDeep));
         }
         self.given.services.insert(service, Json::of_text(emitted.text));
         Ok(())
@@ -356,6 +359,7 @@ impl<'de> Visitor<'de> for Services<'_, '_> {
 /// Looks at the bytes as they pass: how many, how deep, and no integer that would change.
 struct Watched<R> {
     from: R,
+    largest: u64,
     bytes: u64,
     line: usize,
     column: usize,
@@ -370,9 +374,10 @@ struct Watched<R> {
 const NUMBER: usize = 32;
 
 impl<R: Read> Watched<R> {
-    fn new(from: R) -> Self {
+    fn new(from: R, largest: u64) -> Self {
         Self {
             from,
+            largest,
             bytes: 0,
             line: 1,
             column: 0,
@@ -424,7 +429,7 @@ impl<R: Read> Read for Watched<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.from.read(buffer)?;
         self.bytes += read as u64;
-        let looked = if self.bytes > LARGEST {
+        let looked = if self.bytes > self.largest {
             Err(BadGiven::TooLarge)
         } else {
             buffer.get(..read).unwrap_or_default().iter().try_for_each(|byte| self.look(*byte))
@@ -434,5 +439,22 @@ impl<R: Read> Read for Watched<R> {
             std::io::Error::other("not to be restored")
         })?;
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_beyond_the_limit_is_refused_before_its_end_is_seen() {
+        let profile = Profile::kocobox().unwrap();
+        let mut endless = b"{\"x\": \"".chain(std::io::repeat(b'x'));
+        let read = Given::read_within(&mut endless, &profile, 100_000);
+        assert_eq!(read.unwrap_err(), BadGiven::TooLarge);
+        let text = br#"{"update": {}}"#;
+        let within = |largest| Given::read_within(&mut &text[..], &profile, largest);
+        assert!(within(text.len() as u64).is_ok());
+        assert_eq!(within(text.len() as u64 - 1).unwrap_err(), BadGiven::TooLarge);
     }
 }

@@ -44,6 +44,13 @@ impl Json {
         Ok(Self(Arc::new(text)))
     }
 
+    /// An action's data, or its answer; `None`: it is no JSON within bounds.
+    #[must_use]
+    pub fn of_data(text: &str) -> Option<Self> {
+        matches!(scan(text.as_bytes(), DEEPEST), Scan::Fine).then_some(())?;
+        emitted(text.as_bytes(), None).ok().map(|(text, _)| Self::of_text(text))
+    }
+
     /// Text that is compact JSON already: made by [`Emit`] or out of [`Parts`].
     pub(crate) fn of_text(text: String) -> Self {
         Self(Arc::new(text))

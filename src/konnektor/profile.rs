@@ -349,6 +349,12 @@ impl Profile {
         self.perform.action.iter().find(|action| action.name == *name)
     }
 
+    /// A value without card holders' data, and where that was.
+    #[must_use]
+    pub fn without_persons(&self, value: &crate::konnektor::Json) -> (crate::konnektor::Json, Vec<String>) {
+        value.stripped(&self.personal)
+    }
+
     /// Whether users and their roles are in this service: it is never written, whatever the file says.
     pub(crate) fn holds_users(&self, name: &ServiceName) -> bool {
         self.administrators.as_ref().is_some_and(|users| users.service == *name)

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::konnektor::diff::{Change, Diff, plain, segment};
 use crate::konnektor::{Error, Given, Json, Part, Profile, Reading};
+use crate::names::ServiceName;
 
 /// A card terminal as a box lists it; what it does not say is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -85,6 +86,39 @@ impl BadChoice {
     }
 }
 
+impl By {
+    /// What says so, German or English.
+    #[must_use]
+    pub fn sentence(self, german: bool) -> &'static str {
+        match (self, german) {
+            (Self::Mac, false) => "by its MAC address",
+            (Self::Mac, true) => "an der MAC-Adresse",
+            (Self::Serial, false) => "by its serial number",
+            (Self::Serial, true) => "an der Seriennummer",
+            (Self::Hostname, false) => "by its host name",
+            (Self::Hostname, true) => "am Hostnamen",
+            (Self::Person, false) => "as you said",
+            (Self::Person, true) => "wie Sie sagten",
+        }
+    }
+}
+
+/// The service that lists card terminals.
+///
+/// # Errors
+/// [`Error::NotInProfile`].
+pub fn service(profile: &Profile) -> Result<ServiceName, Error> {
+    rules(profile).map(|rules| rules.service.clone())
+}
+
+/// The service whose texts refer to card terminals.
+///
+/// # Errors
+/// [`Error::NotInProfile`].
+pub fn references(profile: &Profile) -> Result<ServiceName, Error> {
+    rules(profile).map(|rules| rules.references.clone())
+}
+
 /// The card terminals that a box lists.
 ///
 /// # Errors
@@ -109,6 +143,12 @@ pub fn terminals_of(profile: &Profile, given: &Given) -> Result<Vec<Terminal>, E
         || Err(Error::UnknownService { service: service.clone() }),
         |value| listed(profile, value),
     )
+}
+
+/// The service whose texts refer to terminals by their id; see [`rewrite`].
+#[must_use]
+pub fn references(profile: &Profile) -> Option<&ServiceName> {
+    profile.terminals.as_ref().map(|rules| &rules.references)
 }
 
 fn rules(profile: &Profile) -> Result<&crate::konnektor::profile::Terminals, Error> {

@@ -232,7 +232,7 @@ impl Hand {
             let number = u32::from_be_bytes(packet[1..5].try_into().unwrap());
             Some(Reply { kind: packet[0], number, body: packet[5..].to_vec() })
         };
-        tokio::time::timeout(Duration::from_secs(60), reply).await.expect("no reply")
+        tokio::time::timeout(Duration::from_mins(1), reply).await.expect("no reply")
     }
 
     /// A request and its reply.
@@ -273,7 +273,7 @@ impl Hand {
         drop(self.to);
         let mut rest = Vec::new();
         self.from.read_to_end(&mut rest).await.unwrap();
-        let ended = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;
+        let ended = tokio::time::timeout(Duration::from_mins(1), self.child.wait()).await;
         ended.expect("ssh hangs").unwrap().code().unwrap_or(-1)
     }
 }

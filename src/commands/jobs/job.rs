@@ -202,6 +202,11 @@ impl Job {
         }
     }
 
+    /// How far it is; returns at once.
+    pub fn progress(&self, bar: &str, line: &str) {
+        self.push(Said::Progress(bar.to_owned(), line.to_owned()));
+    }
+
     fn push(&self, said: Said) {
         let mut log = self.log();
         // Progress is worth nothing once there is more of it.

@@ -194,7 +194,7 @@ async fn cancel(started: &Started<Command>, works: &Works, out: &Out, number: u3
 }
 
 /// Who is at a box now, for whoever waits.
-pub(super) fn busy(job: &Job, language: Language) -> String {
+pub(in crate::commands) fn busy(job: &Job, language: Language) -> String {
     match language {
         Language::English => format!(
             "{} is at work at {} (job {}: {}). This waits until that has ended.",

@@ -38,7 +38,8 @@ impl By {
 pub(in crate::commands) struct Taken {
     pub(in crate::commands) name: BackupName,
     pub(in crate::commands) identity: Identity,
-    pub(in crate::commands) archive: Archive,
+    /// Its values are shared with what was kept.
+    pub(in crate::commands) reading: Reading,
     /// The services and their sizes, for people.
     pub(in crate::commands) table: String,
     pub(in crate::commands) incomplete: Vec<String>,
@@ -72,14 +73,13 @@ pub(in crate::commands) async fn take(
     };
     let stamp =
         Stamp { identity: identity.clone(), konnektor: id.clone(), taken, by: by.user, session: by.session };
-    let archive = Archive::of(reading, stamp);
-    let written = archive.clone();
+    let archive = Archive::of(reading.clone(), stamp);
     let kept = konnektors
         .vault
-        .put_written(id, &about, &known.recipients, move |out| written.write_to(out), wanted)
+        .put_written(id, &about, &known.recipients, move |out| archive.write_to(out), wanted)
         .await;
     match kept {
-        Ok(name) => Ok(Taken { name, identity, archive, table, incomplete }),
+        Ok(name) => Ok(Taken { name, identity, reading, table, incomplete }),
         Err(e) => Err(vault_failed(out, &e).await),
     }
 }

@@ -117,7 +117,7 @@ pub(super) async fn show(
     Ok(Ended::done())
 }
 
-async fn bad_archive(out: &Out, file: &BackupName, cause: &str) -> Ended {
+pub(super) async fn bad_archive(out: &Out, file: &BackupName, cause: &str) -> Ended {
     let sentence = match out.language {
         Language::English => format!("{file} is no valid backup of this box: {cause}"),
         Language::German => format!("{file} ist keine gültige Sicherung dieses Geräts: {cause}"),

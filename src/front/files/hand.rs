@@ -346,8 +346,8 @@ impl Files {
 
     /// SETSTAT: nobody's times and permissions can be set here, so it is done; a size only where a file is handed in.
     pub(super) async fn set_stat(&mut self, path: &[u8], size: Option<u64>) -> Result<(), No> {
-        let (site, name) = match tree::node(path) {
-            Some(Node::Handed(site, name)) => (site, name),
+        let (at, name) = match tree::node(path) {
+            Some(Node::Handed(at, name)) => (at, name),
             Some(
                 node @ (Node::Root
                 | Node::Site(_)
@@ -362,13 +362,13 @@ impl Files {
         let row = self.row_of(path).await?;
         let Some(size) = size.filter(|size| *size != row.bytes) else { return Ok(()) };
         let open = self.open.iter().find_map(|(handle, open)| match open {
-            Open::Writing(writing) if writing.site == site && writing.name == name => Some(*handle),
+            Open::Writing(writing) if writing.site == at && writing.name == name => Some(*handle),
             Open::Writing(_) | Open::Folder(_) | Open::Reading(_) | Open::Over(_) => None,
         });
         if let Some(handle) = open {
             return self.fset_stat(&handle.to_be_bytes(), Some(size));
         }
-        let key = (site, name.as_str().into());
+        let key = (at, name.as_str().into());
         // As it is until new content is whole: what is emptied first and then written is replaced at once, or not at all.
         if size == 0 && self.emptied.len() < EMPTIED && matches!(name, Name::Final(_)) {
             self.emptied.insert(key);

@@ -102,7 +102,8 @@ impl Files {
                 return Err(self.nothing("list", path).await);
             }
         };
-        Ok(self.put(Open::Folder(Folder { started, rows: rows.into(), sent: 0, row, _turn: turn })))
+        let folder = Folder { started, rows: rows.into(), sent: 0, row, _turn: turn };
+        Ok(self.put(Open::Folder(Box::new(folder))))
     }
 
     fn of_site(&self, site: &SiteName) -> Vec<Row> {
@@ -200,17 +201,16 @@ impl Files {
             Some(Node::Backup(id, name)) if self.is_box(&id) => {
                 let place = FilePlace::Kept(id.clone());
                 let may = OF_A_BOX.iter().any(|family| self.desk.may(*family, &id.site));
-                let rows = match self.looked.at(&place).filter(|_| may) {
-                    Some(rows) => rows.to_vec(),
-                    None => {
-                        // Who may not list may still read what they know the name of.
-                        let lists = self.desk.may(Family::KonnektorBackups, &id.site);
-                        let ask = if lists { place } else { FilePlace::Backup(id.clone(), name.clone()) };
-                        let started = self.desk.ask(ask, &asked("stat", &[path])).await?;
-                        let (started, rows) = self.kept(started, &id).await?;
-                        self.desk.finish(started, Outcome::default()).await?;
-                        rows
-                    }
+                let rows = if let Some(rows) = self.looked.at(&place).filter(|_| may) {
+                    rows.to_vec()
+                } else {
+                    // Who may not list may still read what they know the name of.
+                    let lists = self.desk.may(Family::KonnektorBackups, &id.site);
+                    let ask = if lists { place } else { FilePlace::Backup(id.clone(), name.clone()) };
+                    let started = self.desk.ask(ask, &asked("stat", &[path])).await?;
+                    let (started, rows) = self.kept(started, &id).await?;
+                    self.desk.finish(started, Outcome::default()).await?;
+                    rows
                 };
                 rows.into_iter().find(|row| row.name == name.as_str()).ok_or_else(|| self.desk.missing())
             }
@@ -238,14 +238,13 @@ impl Files {
         let Name::Final(name) = name else { return Err(self.desk.missing()) };
         let place = FilePlace::Incoming(site.clone());
         let may = self.desk.may(Family::KonnektorRestore, site);
-        let rows = match self.looked.at(&place).filter(|_| may) {
-            Some(rows) => rows.to_vec(),
-            None => {
-                let started = self.desk.ask(place, &asked("stat", &[path])).await?;
-                let (started, rows) = self.handed(started, site).await?;
-                self.desk.finish(started, Outcome::default()).await?;
-                rows
-            }
+        let rows = if let Some(rows) = self.looked.at(&place).filter(|_| may) {
+            rows.to_vec()
+        } else {
+            let started = self.desk.ask(place, &asked("stat", &[path])).await?;
+            let (started, rows) = self.handed(started, site).await?;
+            self.desk.finish(started, Outcome::default()).await?;
+            rows
         };
         let row = rows.into_iter().find(|row| row.name == name.as_str());
         let mut row = row.ok_or_else(|| self.desk.missing())?;
@@ -304,9 +303,8 @@ impl Files {
                 | Node::Konnektor(_)
                 | Node::Incoming(_)),
             ) if writes => Err(self.read_only("upload", path, &node).await),
-            Some(_) => Err(self.nothing("open", path).await),
             None if writes => Err(self.misnamed(path).await),
-            None => Err(self.nothing("open", path).await),
+            Some(_) | None => Err(self.nothing("open", path).await),
         }
     }
 

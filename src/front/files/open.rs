@@ -18,7 +18,7 @@ use crate::names::SiteName;
 /// What is open.
 pub enum Open {
     /// A folder.
-    Folder(Folder),
+    Folder(Box<Folder>),
     /// A file for reading.
     Reading(Box<Reading>),
     /// A file that is being handed in.
@@ -98,10 +98,11 @@ impl Open {
     pub async fn cut(self, desk: &Desk, exit: u32, cause: &str) -> Result<(), No> {
         let outcome = Outcome { exit, cause: Some(cause.to_owned()), ..Outcome::default() };
         match self {
-            Open::Folder(Folder { started: Some(started), sent, .. }) => {
-                desk.finish(started, Outcome { bytes_out: sent, ..outcome }).await
-            }
-            Open::Folder(Folder { started: None, .. }) | Open::Over(_) => Ok(()),
+            Open::Folder(folder) => match folder.started {
+                Some(started) => desk.finish(started, Outcome { bytes_out: folder.sent, ..outcome }).await,
+                None => Ok(()),
+            },
+            Open::Over(_) => Ok(()),
             Open::Reading(reading) => reading.close(desk, Some((exit, cause))).await,
             Open::Writing(writing) => {
                 desk.finish(writing.started, Outcome { bytes_in: writing.taken, ..outcome }).await

@@ -149,6 +149,9 @@ impl Packets {
 
 struct Reader(Bytes);
 
+/// The size of ATTRS, if it has one.
+struct Size(Option<u64>);
+
 impl Reader {
     fn byte(&mut self) -> Option<u8> {
         self.0.try_get_u8().ok()
@@ -168,7 +171,7 @@ impl Reader {
     }
 
     /// ATTRS, of which only a size counts.
-    fn size(&mut self) -> Option<Option<u64>> {
+    fn attributes(&mut self) -> Option<Size> {
         let present = self.u32()?;
         let size = if present & 1 == 0 { None } else { Some(self.u64()?) };
         for words in [(2, 2), (4, 1), (8, 2)].map(|(flag, words)| if present & flag == 0 { 0 } else { words })
@@ -177,7 +180,7 @@ impl Reader {
                 self.u32()?;
             }
         }
-        Some(size)
+        Some(Size(size))
     }
 
     fn request(&mut self, kind: u8) -> Option<Request> {
@@ -189,8 +192,8 @@ impl Reader {
             6 => Request::Write { handle: self.string()?, offset: self.u64()?, data: self.string()? },
             7 | 17 => Request::Stat { path: self.string()? },
             8 => Request::FStat { handle: self.string()? },
-            9 => Request::SetStat { path: self.string()?, size: self.size()? },
-            10 => Request::FSetStat { handle: self.string()?, size: self.size()? },
+            9 => Request::SetStat { path: self.string()?, size: self.attributes()?.0 },
+            10 => Request::FSetStat { handle: self.string()?, size: self.attributes()?.0 },
             11 => Request::OpenDir { path: self.string()? },
             12 => Request::ReadDir { handle: self.string()? },
             13 => Request::Remove { path: self.string()? },

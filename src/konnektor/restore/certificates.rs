@@ -45,7 +45,7 @@ fn list<'t>(value: &'t Json, pointer: &str) -> Result<Option<Part<'t>>, NoList> 
     }
 }
 
-fn items<'t>(list: Option<Part<'t>>) -> Vec<Part<'t>> {
+fn items(list: Option<Part<'_>>) -> Vec<Part<'_>> {
     list.map(Part::items).unwrap_or_default()
 }
 

@@ -134,8 +134,8 @@ impl Run<'_> {
             let (diff, grown) = held(&step.value, &found, self.driver.profile());
             let unchanged = self.lasting(&found) == before;
             let now = Left { why, unchanged, diff, grown };
-            // What the box took and holds otherwise, it would hold otherwise again.
-            if now.why.is_none() && !now.unchanged {
+            // What the box took and holds otherwise, it would hold otherwise again; what it only adds to is there.
+            if now.why.is_none() && (!now.unchanged || now.diff.is_empty()) {
                 return (self.judged(step, now), None);
             }
             left = Some(now);
@@ -148,12 +148,10 @@ impl Run<'_> {
     fn judged(&self, step: &Step, left: Left) -> StepResult {
         match left {
             Left { why: Some(error), unchanged: true, .. } => StepResult::Refused(error),
-            Left { diff, grown, unchanged: false, .. } if diff.is_empty() => {
+            Left { diff, grown, .. } if diff.is_empty() => {
                 self.watch.told(&Event::Grown { service: &step.service, places: &grown });
                 StepResult::Done { bytes: step.value.text().len() }
             }
-            // It holds all that is wanted, and more that is not: an undo was not taken.
-            Left { grown, unchanged: true, diff, .. } if diff.is_empty() => StepResult::Differs(added(grown)),
             Left { diff, .. } => StepResult::Differs(diff),
         }
     }
@@ -240,14 +238,6 @@ fn open(error: Error) -> (StepResult, Option<End>) {
     (StepResult::Open(error.clone()), Some(End::Interrupted(error)))
 }
 
-fn added(places: Vec<String>) -> Diff {
-    let mut diff = Diff::default();
-    for place in places {
-        diff.note(|| crate::konnektor::diff::Change { place, from: None, to: Some("…".into()) });
-    }
-    diff
-}
-
 async fn read(driver: &Driver, service: &ServiceName) -> Result<Json, Error> {
     let mut reading = driver.read(slice::from_ref(service), &()).await?;
     match (reading.services.pop(), reading.failed.pop()) {
@@ -259,15 +249,17 @@ async fn read(driver: &Driver, service: &ServiceName) -> Result<Json, Error> {
 
 /// Asked again it would be refused again, and nothing was done.
 fn is_for_good(error: &Error) -> bool {
-    match error {
-        Error::NotAllowed { .. }
-        | Error::ReadOnly { .. }
-        | Error::NotInProfile { .. }
-        | Error::UnknownService { .. }
-        | Error::BadProfile { .. } => true,
-        Error::Http { status, .. } => (400..500).contains(status) && ![408, 425, 429].contains(status),
-        _ => false,
+    if let Error::Http { status, .. } = error {
+        return (400..500).contains(status) && ![408, 425, 429].contains(status);
     }
+    matches!(
+        error,
+        Error::NotAllowed { .. }
+            | Error::ReadOnly { .. }
+            | Error::NotInProfile { .. }
+            | Error::UnknownService { .. }
+            | Error::BadProfile { .. }
+    )
 }
 
 /// A login is not tried again and again, lest the account be locked.

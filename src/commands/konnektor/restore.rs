@@ -1,0 +1,536 @@
+//! `konnektor restore`: a fresh backup first, then the plan, then the question, then the writes, each read back.
+//! Absent on purpose: how a value is written or compared; the engine does that.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+
+use super::super::jobs::{Answers, Desk};
+use super::super::{Ended, Out, exit};
+use super::backup::{By, take};
+use super::source::{called, given, given_of, whole_input};
+use super::unfinished::{self, Unfinished, word};
+use super::{Known, backup, failed, said};
+use crate::asks::{self, Command, Restore, Source, Yes};
+use crate::config::Language;
+use crate::journal::started::Started;
+use crate::konnektor::restore::{
+    self, ByHand, Certificates, End, Event, Kind, NoPlan, Options, Outcome, Patience, Plan, Situation, Step,
+    StepResult, Stop, Watch,
+};
+use crate::konnektor::{Given, Identity, Konnektor, Reading};
+use crate::names::{BackupName, HostPort, IncomingName, KonnektorId};
+use crate::prompt::printable;
+
+/// What is to be done, settled: a new restore, or the rest of an old one.
+struct Wish {
+    source: Source,
+    options: Options,
+    certificates: asks::Certificates,
+    dry_run: bool,
+    /// The record of what is resumed or undone.
+    old: Option<Unfinished>,
+    undo: bool,
+}
+
+/// Runs it.
+pub(super) async fn run(
+    started: &Started<Command>,
+    desk: &Desk,
+    id: &KonnektorId,
+    (restore, yes): (&Restore, Yes),
+) -> Result<Ended, Ended> {
+    let wish = settle(desk, id, restore).await?;
+    let (driver, known) = desk.works.konnektors.open(id, &desk.out).await?;
+    let mut on = Work { started, desk, id, known, networks: Vec::new(), driver };
+    let done = on.restore(wish, yes).await;
+    on.driver.logout().await;
+    done
+}
+
+/// What is wished for, in the light of what is unfinished at the box.
+async fn settle(desk: &Desk, id: &KonnektorId, restore: &Restore) -> Result<Wish, Ended> {
+    let out = &desk.out;
+    let old = unfinished::at(&desk.works, out, id).await?;
+    match (restore, old) {
+        (Restore::From { source, certificates, services, dry_run }, old) => {
+            if let Some(old) = old.filter(|old| !old.at_its_end && !dry_run) {
+                return Err(in_the_way(out, &old).await);
+            }
+            let certificates = *certificates;
+            let options = Options { services: services.clone(), certificates: engines(certificates) };
+            let (source, dry_run) = (source.clone(), *dry_run);
+            Ok(Wish { source, options, certificates, dry_run, old: None, undo: false })
+        }
+        (Restore::Resume | Restore::Undo, None) => {
+            let english = "No restore of this box is unfinished.";
+            let german = "An diesem Gerät ist kein Einlesen unvollendet.";
+            let sentence = out.pick(english, german).to_owned();
+            Err(said(out, sentence, exit::USAGE, "nothing-unfinished".into()).await)
+        }
+        (Restore::Undo, Some(old)) => {
+            let options = Options { services: old.attempted.clone(), certificates: Certificates::Exact };
+            let (source, certificates) = (Source::Kept(old.before.clone()), asks::Certificates::New);
+            Ok(Wish { source, options, certificates, dry_run: false, old: Some(old), undo: true })
+        }
+        (Restore::Resume, Some(old)) => {
+            let certificates = old.certificates();
+            let engines = if old.undo { Certificates::Exact } else { engines(certificates) };
+            let options = Options { services: old.services.clone(), certificates: engines };
+            let Some(source) = old.source() else {
+                return Err(unfinished::state_failed(out, "an unfinished restore without a file").await);
+            };
+            let undo = old.undo;
+            Ok(Wish { source, options, certificates, dry_run: false, old: Some(old), undo })
+        }
+    }
+}
+
+fn engines(certificates: asks::Certificates) -> Certificates {
+    match certificates {
+        asks::Certificates::New => Certificates::New,
+        asks::Certificates::Overwrite => Certificates::Overwrite,
+        asks::Certificates::Delete => Certificates::Delete,
+    }
+}
+
+struct Work<'a> {
+    started: &'a Started<Command>,
+    desk: &'a Desk,
+    id: &'a KonnektorId,
+    known: Known,
+    networks: Vec<IpNet>,
+    driver: Arc<dyn Konnektor>,
+}
+
+impl Work<'_> {
+    fn out(&self) -> &Out {
+        &self.desk.out
+    }
+
+    fn german(&self) -> bool {
+        self.out().language == Language::German
+    }
+
+    async fn restore(&mut self, mut wish: Wish, yes: Yes) -> Result<Ended, Ended> {
+        let (desk, mut handed_in) = (self.desk, false);
+        let done = self.planned(&mut wish, &mut handed_in, yes).await;
+        if let (Source::Incoming(name), true, Ok(None) | Err(_)) = (&wish.source, handed_in, &done)
+            && let Err(e) = desk.works.konnektors.vault.remove_incoming(&self.id.site, name).await
+        {
+            tracing::warn!("a file that was handed in for nothing stays: {e}");
+        }
+        match done? {
+            Some((plan, record)) => self.execute(plan, record).await,
+            None => Ok(Ended::done()),
+        }
+    }
+
+    /// Everything before the first write; `None`: there will be none.
+    async fn planned(
+        &mut self,
+        wish: &mut Wish,
+        handed_in: &mut bool,
+        yes: Yes,
+    ) -> Result<Option<(Plan, Unfinished)>, Ended> {
+        let desk = self.desk;
+        let (works, out) = (&desk.works, &desk.out);
+        let profile = self.driver.profile().clone();
+        let input = self.desk.input.as_ref();
+        let given = if wish.source == Source::Input && !wish.dry_run {
+            let bytes = whole_input(out, input).await?;
+            let given = given_of(out, &wish.source, &bytes, &profile).await?;
+            // Kept for --resume; taken away again if nothing comes of it.
+            wish.source = Source::Incoming(self.hand_in(bytes).await?);
+            *handed_in = true;
+            given
+        } else {
+            given(works, out, (self.id, &wish.source), input, &profile).await?
+        };
+        self.networks = match self.known.networks.as_slice() {
+            [] => restore::around(self.driver.address()),
+            listed => listed.to_vec(),
+        };
+        self.find(wish.old.as_ref()).await?;
+        let (identity, now, fresh) = self.look(wish).await?;
+        let plan = self.plan(&given, &now, &identity, &wish.options).await?;
+        // What the plan does not need is let go: a service can be 50 MB.
+        drop((given, now));
+        self.show(&plan, wish).await?;
+        if plan.steps.is_empty() {
+            if wish.old.is_some() {
+                unfinished::forget(works, out, self.id).await?;
+            }
+            out.say(out.pick("Nothing is to be written.", "Es ist nichts zu schreiben.")).await?;
+            return Ok(None);
+        }
+        if wish.dry_run {
+            out.say(out.pick("Nothing was written (--dry-run).", "Es wurde nichts geschrieben (--dry-run)."))
+                .await?;
+            return Ok(None);
+        }
+        self.ask(&plan, yes).await?;
+        let record = self.record(wish, fresh).await?;
+        Ok(Some((plan, record)))
+    }
+
+    /// The writes.
+    async fn execute(&mut self, plan: Plan, record: Unfinished) -> Result<Ended, Ended> {
+        let by_hand = plan.by_hand.clone();
+        let patience = Patience::default();
+        let watch = Watcher { desk: self.desk, id: self.id, record: Mutex::new(record) };
+        self.desk.job.set_delicate(true);
+        let outcome = restore::execute(plan, Arc::clone(&self.driver), &watch, patience).await;
+        self.desk.job.set_delicate(false);
+        let record = watch.into_record();
+        self.driver = self.at(&outcome.address);
+        self.tell(&by_hand, outcome, record).await
+    }
+
+    fn at(&self, address: &HostPort) -> Arc<dyn Konnektor> {
+        if address == self.driver.address() {
+            Arc::clone(&self.driver)
+        } else {
+            self.driver.at(address.clone())
+        }
+    }
+
+    /// A box that was moving when it was interrupted may be at either address.
+    async fn find(&mut self, old: Option<&Unfinished>) -> Result<(), Ended> {
+        let other: Option<HostPort> =
+            old.and_then(|old| old.address.as_ref()).and_then(|text| text.parse().ok());
+        let Some(other) = other.filter(|other| self.may_follow(other)) else { return Ok(()) };
+        let candidates = [other, self.driver.address().clone()];
+        match restore::find(&self.driver, &candidates).await {
+            Ok(driver) => {
+                self.driver = driver;
+                Ok(())
+            }
+            Err(e) => Err(failed(self.out(), &e).await),
+        }
+    }
+
+    fn may_follow(&self, address: &HostPort) -> bool {
+        let ip = address.host().parse::<std::net::IpAddr>();
+        ip.is_ok_and(|ip| self.networks.iter().any(|network| network.contains(&ip)))
+            && address.port() == self.driver.address().port()
+    }
+
+    /// The box as it is now; kept as a fresh backup, unless nothing will be written.
+    async fn look(&self, wish: &Wish) -> Result<(Identity, Reading, Option<BackupName>), Ended> {
+        let out = self.out();
+        if wish.dry_run {
+            let identity = match self.driver.identify().await {
+                Ok(identity) => identity,
+                Err(e) => return Err(failed(out, &e).await),
+            };
+            return match backup::read(self.driver.as_ref(), &[], out).await? {
+                Ok(reading) => Ok((identity, reading, None)),
+                Err(e) => Err(failed(out, &e).await),
+            };
+        }
+        let by = (By::of(self.started), self.desk.works.clock.now());
+        let boxes = (self.driver.as_ref(), &self.known);
+        let taken = take(&self.desk.works.konnektors, boxes, (&[], None), by, out).await?;
+        out.say(match out.language {
+            Language::English => format!("As it is now, the box is kept as {}.", taken.name),
+            Language::German => format!("So wie es jetzt ist, ist das Gerät gesichert als {}.", taken.name),
+        })
+        .await?;
+        Ok((taken.identity, taken.reading, Some(taken.name)))
+    }
+
+    async fn plan(
+        &self,
+        given: &Given,
+        now: &Reading,
+        identity: &Identity,
+        options: &Options,
+    ) -> Result<Plan, Ended> {
+        let situation = Situation {
+            given,
+            now,
+            identity,
+            konnektor: self.id,
+            profile: self.driver.profile(),
+            address: self.driver.address(),
+            networks: &self.networks,
+            any_firmware: self.started.allowances().any_firmware,
+        };
+        match restore::plan(&situation, options) {
+            Ok(plan) => Ok(plan),
+            Err(no) => {
+                let code = match &no {
+                    NoPlan::NotInFile { .. } | NoPlan::BadAddress { .. } => exit::USAGE,
+                    NoPlan::Konnektor(e) => super::exit_code(e),
+                    NoPlan::UnknownFirmware { .. } | NoPlan::OutsideNetworks { .. } => exit::REFUSED,
+                    NoPlan::OtherMake { .. } => exit::FAILED,
+                };
+                Err(said(self.out(), no.sentence(self.german()), code, no.to_string()).await)
+            }
+        }
+    }
+
+    /// The plan as people read it: what is written and how it changes, what is not, what to know.
+    async fn show(&self, plan: &Plan, wish: &Wish) -> Result<(), Ended> {
+        let (out, german) = (self.out(), self.german());
+        out.line(format!("{} ← {}", self.id, called(&wish.source, out))).await?;
+        for note in &plan.notes {
+            out.line(format!("! {}", printable(&note.sentence(german)))).await?;
+        }
+        for step in &plan.steps {
+            out.line(step.sentence(german)).await?;
+            super::diff::show(&step.diff, out).await?;
+        }
+        for (service, why) in &plan.left_out {
+            out.line(format!("- {service}: {}", why.sentence(german))).await?;
+        }
+        if !plan.same.is_empty() {
+            let same: Vec<&str> = plan.same.iter().map(crate::names::ServiceName::as_str).collect();
+            out.line(format!("= {}", same.join(", "))).await?;
+        }
+        Ok(())
+    }
+
+    /// Once before anything is written; twice where certificates are deleted.
+    async fn ask(&self, plan: &Plan, yes: Yes) -> Result<(), Ended> {
+        let out = self.out();
+        let name = self.id.to_string();
+        let deletes = plan.steps.iter().any(|step| step.kind == Kind::DeleteCertificates);
+        let mut questions = vec![match out.language {
+            Language::English => format!("Write {} services to {name}? Type {name}: ", plan.steps.len()),
+            Language::German => {
+                format!("{} Dienste auf {name} schreiben? Tippen Sie {name}: ", plan.steps.len())
+            }
+        }];
+        if deletes {
+            questions.push(match out.language {
+                Language::English => {
+                    format!("ALL client certificates of {name} are deleted first. Type {name} again: ")
+                }
+                Language::German => format!(
+                    "ALLE Clientzertifikate von {name} werden zuerst gelöscht. Tippen Sie noch einmal {name}: "
+                ),
+            });
+        }
+        for (nth, question) in questions.iter().enumerate() {
+            if usize::from(yes) > nth {
+                continue;
+            }
+            match self.desk.job.ask(question).await {
+                Some(answer) if answer == name => {}
+                Some(_) => {
+                    let sentence = out.pick("Nothing was written.", "Es wurde nichts geschrieben.");
+                    return Err(said(out, sentence.to_owned(), exit::FAILED, "not-wanted".into()).await);
+                }
+                None => {
+                    let sentence = match (out.language, nth) {
+                        (Language::English, 0) => {
+                            "Nobody could be asked, so nothing was written. Say --yes, or use a terminal: ssh -t"
+                        }
+                        (Language::German, 0) => {
+                            "Niemand konnte gefragt werden, also wurde nichts geschrieben. Sagen Sie --yes, oder nehmen Sie ein Terminal: ssh -t"
+                        }
+                        (Language::English, _) => {
+                            "Deleting all client certificates wants a second yes: --yes --yes, or a terminal: ssh -t"
+                        }
+                        (Language::German, _) => {
+                            "Alle Clientzertifikate zu löschen verlangt ein zweites Ja: --yes --yes, oder ein Terminal: ssh -t"
+                        }
+                    };
+                    return Err(said(out, sentence.to_owned(), exit::USAGE, "nobody-to-ask".into()).await);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What would be needed to resume or undo; a file from standard input is handed in for that.
+    async fn record(&self, wish: &Wish, fresh: Option<BackupName>) -> Result<Unfinished, Ended> {
+        let old = wish.old.as_ref();
+        let (kept, incoming) = match &wish.source {
+            Source::Kept(name) => (Some(name.clone()), None),
+            Source::Incoming(name) => (None, Some(name.clone())),
+            Source::Input => (None, None),
+        };
+        // An undo leads to what the box held before the first of all tries.
+        let before = match (old, fresh) {
+            (Some(old), _) => old.before.clone(),
+            (None, Some(fresh)) => fresh,
+            (None, None) => return Err(unfinished::state_failed(self.out(), "no fresh backup").await),
+        };
+        Ok(Unfinished {
+            kept,
+            incoming,
+            before,
+            certificates: word(wish.certificates),
+            services: wish.options.services.clone(),
+            attempted: old.map(|old| old.attempted.clone()).unwrap_or_default(),
+            address: old.and_then(|old| old.address.clone()),
+            at_its_end: false,
+            undo: wish.undo,
+            by: self.desk.job.name.clone(),
+            began: self.desk.works.clock.now(),
+        })
+    }
+
+    /// Keeps what came on standard input among the site's incoming files.
+    async fn hand_in(&self, bytes: zeroize::Zeroizing<Vec<u8>>) -> Result<IncomingName, Ended> {
+        let name = format!("restored-{}-job-{}.json", self.id.konnektor, self.desk.job.number);
+        let name: IncomingName = match name.parse() {
+            Ok(name) => name,
+            Err(e) => return Err(unfinished::state_failed(self.out(), &e.to_string()).await),
+        };
+        let by = (self.desk.job.name.as_str(), self.desk.works.clock.now());
+        let vault = &self.desk.works.konnektors.vault;
+        let recipients = &self.known.recipients;
+        match vault.put_incoming(&self.id.site, &name, recipients, by, Arc::new(vec![bytes])).await {
+            Ok(()) => Ok(name),
+            Err(e) => Err(super::vault_failed(self.out(), &e).await),
+        }
+    }
+
+    /// What came of it, service by service, and what is left to do.
+    async fn tell(
+        &self,
+        by_hand: &[ByHand],
+        outcome: Outcome,
+        mut record: Unfinished,
+    ) -> Result<Ended, Ended> {
+        let (works, out, german) = (&self.desk.works, self.out(), self.german());
+        for (service, result) in &outcome.results {
+            out.line(format!("{service}\t{}", printable(&result.sentence(german)))).await?;
+            if let StepResult::Differs(diff) = result {
+                super::diff::show(diff, out).await?;
+            }
+        }
+        if outcome.address != self.known.spec.address {
+            record.address = Some(outcome.address.to_string());
+            out.line(match out.language {
+                Language::English => format!(
+                    "The box is at {0} now. In policy/sites/{1}.toml: address = \"{0}\"",
+                    outcome.address, self.id.site
+                ),
+                Language::German => format!(
+                    "Das Gerät ist jetzt unter {0}. In policy/sites/{1}.toml: address = \"{0}\"",
+                    outcome.address, self.id.site
+                ),
+            })
+            .await?;
+        }
+        let cause = end_cause(&outcome.end);
+        let way_back = match out.language {
+            Language::English => format!(
+                "konnektor restore -i {0} --resume tries the rest; konnektor restore -i {0} --undo goes back to {1}.",
+                self.id, record.before
+            ),
+            Language::German => format!(
+                "konnektor einlesen -i {0} --resume versucht den Rest; konnektor einlesen -i {0} --undo geht zurück zu {1}.",
+                self.id, record.before
+            ),
+        };
+        let code =
+            match &outcome.end {
+                End::Done => {
+                    unfinished::forget(works, out, self.id).await?;
+                    for by_hand in by_hand {
+                        out.line(format!("→ {}", printable(&by_hand.sentence(german)))).await?;
+                    }
+                    out.say(out.pick(
+                        "Restored, read back and compared.",
+                        "Eingelesen, zurückgelesen und verglichen.",
+                    ))
+                    .await?;
+                    return Ok(Ended::done());
+                }
+                End::Failed => {
+                    record.at_its_end = true;
+                    exit::FAILED
+                }
+                End::Interrupted(e) => super::exit_code(e),
+                End::Stopped => exit::FAILED,
+            };
+        if let Err(e) = unfinished::keep(works, self.id, &record).await {
+            tracing::error!("an unfinished restore could not be kept: {e}");
+        }
+        let sentence = outcome.end.sentence(german);
+        out.say(format!("{sentence} {way_back}")).await?;
+        Err(Ended::failed(code, cause))
+    }
+}
+
+/// For the journal.
+pub(super) fn end_cause(end: &End) -> String {
+    match end {
+        End::Done => "restore=done".into(),
+        End::Failed => "restore=not-all-taken".into(),
+        End::Interrupted(e) => format!("restore=interrupted {e}"),
+        End::Stopped => "restore=stopped".into(),
+    }
+}
+
+async fn in_the_way(out: &Out, old: &Unfinished) -> Ended {
+    let began = format!("{:.0}", old.began);
+    let sentence = match out.language {
+        Language::English => format!(
+            "A restore that {} began at {began} is unfinished: --resume brings it to its end, --undo goes back to {}.",
+            old.by, old.before
+        ),
+        Language::German => format!(
+            "Ein Einlesen, das {} um {began} begonnen hat, ist unvollendet: --resume bringt es zu Ende, --undo geht zurück zu {}.",
+            old.by, old.before
+        ),
+    };
+    said(out, sentence, exit::FAILED, "unfinished-restore".into()).await
+}
+
+/// Notes each step before it is done, and tells how far it is.
+struct Watcher<'a> {
+    desk: &'a Desk,
+    id: &'a KonnektorId,
+    record: Mutex<Unfinished>,
+}
+
+impl Watcher<'_> {
+    fn into_record(self) -> Unfinished {
+        self.record.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Watch for Watcher<'_> {
+    async fn before(&self, step: &Step) -> Result<(), Stop> {
+        if self.desk.job.is_stopped() {
+            return Err(Stop);
+        }
+        let record = {
+            let mut record = self.record.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if !record.attempted.contains(&step.service) {
+                record.attempted.push(step.service.clone());
+            }
+            if let Kind::Move(to) = &step.kind {
+                record.address = Some(to.to_string());
+            }
+            record.clone()
+        };
+        unfinished::keep(&self.desk.works, self.id, &record).await.map_err(|e| {
+            tracing::error!("a restore stops, for its next step could not be noted: {e}");
+            Stop
+        })
+    }
+
+    async fn after(&self, _step: &Step, _result: &StepResult) {}
+
+    fn told(&self, event: &Event<'_>) {
+        let german = self.desk.out.language == Language::German;
+        let line = event.sentence(german);
+        let bar = if let Event::Writing { n, of, .. } = event {
+            format!("[{:<of$}] {line}", "#".repeat(*n), of = *of)
+        } else {
+            line.clone()
+        };
+        self.desk.job.progress(&bar, &line);
+    }
+}
