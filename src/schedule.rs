@@ -36,6 +36,8 @@ const AT_ONCE: usize = 4;
 const TICK: Duration = Duration::from_secs(30);
 /// And never so soon again.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Jobs that are looked at for one that still runs.
+const LOOKED_AT: u32 = 1000;
 /// How long a close waits for what runs.
 const GRACE: Duration = Duration::from_secs(45);
 
@@ -176,13 +178,22 @@ impl Shared {
     async fn tell_unfinished(&self) {
         let boxes: Vec<KonnektorId> = self.works.konnektors.known.load().keys().cloned().collect();
         for id in boxes {
-            match self.works.state.unfinished(&id.to_string()).await {
-                Ok(None) => {}
-                Ok(Some(_)) => {
-                    self.tell_daily(words::interrupted(&id), Notice::RestoreInterrupted, &id).await;
-                }
-                Err(e) => tracing::error!("schedules: {e}"),
+            if let Err(e) = self.tell_unfinished_at(&id).await {
+                tracing::error!("schedules: {e}");
             }
         }
+    }
+
+    /// A restore that is not at its end, and that no job is at work at, here or at another gateway.
+    async fn tell_unfinished_at(&self, id: &KonnektorId) -> Result<(), StateError> {
+        let (state, name) = (&self.works.state, id.to_string());
+        if state.unfinished(&name).await?.is_none() {
+            return Ok(());
+        }
+        let at_work = |job: &crate::state::JobRecord| job.konnektor == name && job.ended.is_none();
+        if !state.jobs(LOOKED_AT).await?.iter().any(at_work) {
+            self.tell_daily(words::interrupted(id), Notice::RestoreInterrupted, id).await;
+        }
+        Ok(())
     }
 }

@@ -88,10 +88,9 @@ async fn finished(door: &Door, count: usize) -> Vec<Value> {
     until(door, || async { lines(door, "finished").len() >= count }).await;
     // What became of the slot is written behind the last line.
     until(door, || async {
-        let slots = door.house.front().works.state.slots().await.unwrap();
-        slots
-            .get(NAME)
-            .is_none_or(|slot| slot.over || slot.not_before > slot.slot + jiff::SignedDuration::from_mins(6))
+        let works = &door.house.front().works;
+        let waits = works.clock.now() + jiff::SignedDuration::from_mins(6);
+        works.state.slots().await.unwrap().get(NAME).is_none_or(|slot| slot.over || slot.not_before > waits)
     })
     .await;
     let lines = lines(door, "finished");

@@ -149,6 +149,9 @@ impl Shared {
 
     /// Is there no good backup where the schedule wants one?
     async fn watch(&self, id: &KonnektorId) -> After {
+        if let Err(e) = self.tell_unfinished_at(id).await {
+            tracing::error!("schedules: {e}");
+        }
         let now = self.works.clock.now();
         let last = match self.works.state.last_good_backup(&id.to_string()).await {
             Ok(last) => last,

@@ -9,7 +9,7 @@ use super::check::opened;
 use crate::config::Language;
 use crate::konnektor::archive::Archive;
 use crate::konnektor::diff::{Diff, diff};
-use crate::konnektor::{Json, Profile};
+use crate::konnektor::{Json, Profile, Reading};
 use crate::names::{BackupName, KonnektorId, ServiceName};
 use crate::prompt::printable;
 use crate::state::State;
@@ -69,7 +69,7 @@ pub(in crate::commands) async fn since_last(
     whole: bool,
 ) -> Option<Changed> {
     let (since, before) = newest_good(konnektors, id, &taken.name).await?;
-    let (after, profile) = (taken.archive.clone(), profile.clone());
+    let (after, profile) = (taken.reading.clone(), profile.clone());
     let compared =
         tokio::task::spawn_blocking(move || compare(since, &before, &after, &profile, whole)).await;
     compared.ok()
@@ -90,7 +90,7 @@ async fn newest_good(
     None
 }
 
-fn compare(since: BackupName, before: &Archive, after: &Archive, profile: &Profile, whole: bool) -> Changed {
+fn compare(since: BackupName, before: &Archive, after: &Reading, profile: &Profile, whole: bool) -> Changed {
     let mut found = Changed { since, services: Vec::new(), places: Vec::new(), more: 0 };
     let nothing = || Json::of(&serde_json::Value::Null);
     let mut note = |service: &ServiceName, diff: Diff| {
@@ -107,7 +107,7 @@ fn compare(since: BackupName, before: &Archive, after: &Archive, profile: &Profi
             }
         }
     };
-    for (service, value) in after.services() {
+    for (service, value) in after.services.iter().map(|read| (&read.service, &read.value)) {
         match before.service(service) {
             Some(old) => note(service, diff(old, value, profile)),
             // The one before was of named services.
@@ -117,7 +117,8 @@ fn compare(since: BackupName, before: &Archive, after: &Archive, profile: &Profi
     }
     if whole {
         let gone = before.services().filter(|(service, _)| {
-            after.service(service).is_none() && !after.about.failed.contains_key(*service)
+            !after.services.iter().any(|read| read.service == **service)
+                && !after.failed.iter().any(|(failed, _)| failed == *service)
         });
         for (service, value) in gone {
             note(service, diff(value, &nothing(), profile));
