@@ -2,15 +2,13 @@
 //! Absent on purpose: any decision. Parts are built here and handed down.
 
 mod boxes;
-mod makes;
 mod nameplate;
 mod pins;
 mod relays;
+mod told;
 pub mod watch;
 
 pub use nameplate::Nameplate;
-
-use boxes::{notices, rules};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::commands::{Jobs, Konnektors, Works};
+use crate::commands::{Jobs, Works};
 use crate::config::{Config, FactorSettings, Folder, Problems, Readable, Unread, read_guarded};
 use crate::control::Control;
 use crate::factor::Provider;
@@ -70,7 +68,7 @@ pub fn load(dir: &Path) -> Result<Loaded, Problems> {
     let config = Config::load(&folder, &mut problems);
     let keys = KeyBook::load(&folder, &mut problems);
     let policy = config.as_ref().map(|config| policy::parse::load(&folder, config, &mut problems));
-    let profiles = makes::load(&folder, &mut problems);
+    let profiles = boxes::profiles(&folder, &mut problems);
     for site in config.iter().flat_map(|config| config.sites.values()) {
         if site.via == crate::config::Via::Link {
             let message = "via = \"link\": this version has no outbound links yet, and dialling directly is not what the file says";
@@ -153,21 +151,16 @@ impl House {
         let (listeners, addresses) = bound(&gateway.listen).await?;
         let (nameplate, ssh) = Nameplate::new(authorities, &gateway.reached_at(&addresses), clock.now());
         let language = gateway.language;
-        let (rules, known) = rules(policy, &config.sites)?;
+        let (rules, known) = boxes::rules(policy, &config.sites)?;
         let gate = Arc::new(Gate::new(rules, journal.clone(), clock.clone()));
         let pins = Arc::new(pins::LearnedPins::new(state.clone(), journal.clone()));
-        let konnektors = Konnektors {
-            known: ArcSwap::from_pointee(known),
-            vault,
-            pins,
-            profiles: ArcSwap::from_pointee(profiles),
-        };
+        let konnektors = boxes::konnektors(known, vault, pins, profiles);
         let jobs = Jobs::open(state.clone()).await?;
         let works =
             Works { gate: gate.clone(), konnektors, jobs, state: state.clone(), clock: clock.clone() };
         let works = Arc::new(works);
         let stop = CancellationToken::new();
-        let target = notices(gateway.notify.as_ref()).await?;
+        let target = told::notices(gateway.notify.as_ref()).await?;
         let (notices, posting) = Notifier::new(journal.clone(), clock.clone(), target);
         helpers.push(posting);
         let holder = format!("{:032x}", random.draw());
@@ -283,7 +276,7 @@ impl House {
         };
         let changed = loaded.and_then(|loaded| {
             let Loaded { config, keys, policy, profiles, .. } = loaded;
-            let (rules, known) = rules(policy, &config.sites).map_err(|e| {
+            let (rules, known) = boxes::rules(policy, &config.sites).map_err(|e| {
                 let mut problems = Problems::default();
                 problems.add(crate::config::Place::file(Path::new("policy/sites")), format!("{e:#}"));
                 problems
@@ -298,7 +291,7 @@ impl House {
                     self.front.ssh.store(ssh);
                 }
                 self.front.people.store(Arc::new(config.gateway.users.clone()));
-                match notices(config.gateway.notify.as_ref()).await {
+                match told::notices(config.gateway.notify.as_ref()).await {
                     Ok(target) => self.notices.change(target),
                     Err(e) => tracing::error!("the old [notify] stays: {e:#}"),
                 }

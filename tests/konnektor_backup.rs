@@ -299,3 +299,28 @@ async fn the_most_talkative_log_holds_no_password_no_token_and_no_patient() {
         assert!(!text.contains(secret), "{secret}");
     }
 }
+
+#[tokio::test]
+async fn the_last_administrator_is_not_removed_and_an_ordinary_action_asks_nobody() {
+    use pforte::konnektor::perform::would_remove_last_administrator;
+    let bench = simulated(|_| {}).await;
+    let users = |roles: &[(&str, &str)]| {
+        let list: Vec<_> = roles.iter().map(|(n, r)| serde_json::json!({"USERNAME": n, "ROLE": r})).collect();
+        let value = serde_json::json!({ "MGM_USER_LIST": list }).to_string();
+        std::fs::write(bench.dir.path().join("usermanagement.json"), value).unwrap();
+    };
+    let konnektor = bench.driver().await;
+    let would = async |action: &str, name: &str| {
+        let data = pforte::konnektor::Json::of(&serde_json::json!({ "CTID": name }));
+        would_remove_last_administrator(&*konnektor, &action.parse().unwrap(), Some(&data)).await.unwrap()
+    };
+    users(&[("koco-root", "SUPER_ADMIN"), ("anna", "USER")]);
+    assert!(would("user-aendern", "koco-root").await, "not in the profile: it could be anything");
+    assert!(would("delete-ct", "koco-root").await);
+    assert!(!would("delete-ct", "anna").await && !would("delete-ct", "koco").await);
+    users(&[("koco-root", "SUPER_ADMIN"), ("anna", "LOCAL_ADMIN")]);
+    assert!(!would("delete-ct", "koco-root").await);
+    let asked = bench.asked("/usermanagement");
+    assert!(!would("reboot", "koco-root").await);
+    assert_eq!(bench.asked("/usermanagement"), asked);
+}

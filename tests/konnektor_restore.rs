@@ -10,7 +10,7 @@ use pforte::konnektor::restore::{
     ByHand, Certificates, End, Kind, LeftOut, NoPlan, Note, Options as What, StepResult, execute, find,
 };
 use pforte::konnektor::simulator::{Fault, Order, When};
-use pforte::konnektor::{Error, Json, Konnektor};
+use pforte::konnektor::{Error, Json};
 use restores::{Case, case, case_with, given, name, only, profile_text, restorable, with};
 use serde_json::{Value, json};
 

@@ -15,9 +15,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pforte::konnektor::simulator::PATIENTS;
-use pforte::konnektor::{self, CertificatePin, Error, Json, Konnektor, LearnNothing, Product, Profiles};
+use pforte::clock::Clock;
+use pforte::konnektor::perform::{Return, back_after_reboot, check};
+use pforte::konnektor::simulator::{Make, Options, PATIENTS, Simulator};
+use pforte::konnektor::{
+    self, CertificatePin, Error, Json, Konnektor, LearnNothing, Product, Profiles, Spec,
+};
 use pforte::names::ServiceName;
+use pforte::secret::Secret;
 use small::{Asked, PASSWORD, Reply, Small, faults, json, status};
 
 const LOGIN: &str = "POST /rest/mgmt/ak/konten/login";
@@ -60,8 +65,7 @@ async fn small(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Smal
 }
 
 async fn driver(small: &Small) -> Arc<dyn Konnektor> {
-    let profiles = Profiles::shipped().unwrap();
-    konnektor::open(small.spec.clone(), &profiles, Arc::new(LearnNothing)).await.unwrap()
+    opened(&small.spec).await
 }
 
 /// What a person or the journal could get to read of an error.
@@ -352,4 +356,87 @@ async fn actions_go_to_their_own_paths_with_what_belongs_there() {
     }
     let unknown = konnektor.perform(&"werksreset".parse().unwrap(), None).await.unwrap_err();
     assert_eq!(unknown, Error::NotInProfile { key: "perform.path".into() });
+}
+
+async fn simulated() -> (tempfile::TempDir, Simulator, Spec) {
+    let dir = tempfile::tempdir().unwrap();
+    let password = || Secret::new(PASSWORD.into());
+    let options = Options::of(Make::Secunet, dir.path().to_owned(), password(), Clock::system());
+    let user = options.user.clone();
+    let simulator = Simulator::start(options).await.unwrap();
+    let mut spec = small(resource).await.spec.clone();
+    spec.product = Product::Auto;
+    spec.address = simulator.address().to_string().parse().unwrap();
+    spec.sds_address = Some(spec.address.clone());
+    spec.certificate = Some(simulator.certificate_pin());
+    spec.user = user;
+    (dir, simulator, spec)
+}
+
+async fn opened(spec: &Spec) -> Arc<dyn Konnektor> {
+    let profiles = Profiles::shipped().unwrap();
+    konnektor::open(spec.clone(), &profiles, Arc::new(LearnNothing)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_simulated_box_is_found_out_read_and_written() {
+    let (dir, simulator, spec) = simulated().await;
+    let konnektor = opened(&spec).await;
+    let identity = konnektor.identify().await.unwrap();
+    assert_eq!((identity.product(), identity.firmware.as_str()), (Product::Secunet, "2.0.2"));
+    assert!(konnektor.profile().knows_firmware(&identity.firmware));
+    let all = konnektor.profile().services().iter().map(|service| service.name.clone());
+    let known: Vec<ServiceName> =
+        all.filter(|name| !["benutzer", "netzwerk", "vpn"].contains(&name.as_str())).collect();
+    let reading = konnektor.read(&known, &()).await.unwrap();
+    assert_eq!((reading.services.len(), reading.failed.as_slice()), (known.len(), [].as_slice()));
+    let text: String = reading.services.iter().map(|read| read.value.text()).collect();
+    assert!(PATIENTS.iter().all(|patient| !text.contains(patient)));
+    for service in ["protokoll", "ksr"] {
+        let read = reading.services.iter().find(|read| read.service.as_str() == service).unwrap();
+        konnektor.write(&read.service, &read.value).await.unwrap();
+    }
+    assert_eq!(simulator.writes(), 2);
+    konnektor.logout().await;
+    assert!(simulator.requests().iter().any(|request| request.method == "DELETE"));
+    drop(dir);
+}
+
+#[tokio::test]
+async fn a_simulated_box_is_told_to_act_and_waited_for() {
+    let (_dir, simulator, spec) = simulated().await;
+    let konnektor = opened(&spec).await;
+    let reading = konnektor.read(&[name("kartenterminals")], &()).await.unwrap();
+    let id = reading.services[0].value.at("/0/internalId").unwrap().word().unwrap().into_owned();
+    let data = Json::of(&serde_json::json!({ "id": id }));
+    for action in ["connect-ct", "deactivate-ct", "activate-ct", "unassign-ct", "delete-ct"] {
+        let action = action.parse().unwrap();
+        check(konnektor.profile(), &action, Some(&data), false).unwrap();
+        konnektor.perform(&action, Some(&data)).await.unwrap();
+    }
+    konnektor.perform(&"reboot".parse().unwrap(), None).await.unwrap();
+    let told = Mutex::new(Vec::new());
+    let tell = |step| told.lock().unwrap().push(step);
+    back_after_reboot(&*konnektor, Duration::from_mins(1), &tell).await.unwrap();
+    assert_eq!(simulator.reboots(), 1);
+    assert_eq!(told.into_inner().unwrap(), [Return::Away, Return::Answers, Return::LoggedIn]);
+}
+
+#[tokio::test]
+async fn a_box_that_stays_away_is_waited_for_no_longer_than_allowed_and_a_refused_password_ends_it() {
+    let (_dir, simulator, mut spec) = simulated().await;
+    let right = spec.password.clone();
+    spec.password = Secret::new("other".into());
+    let konnektor = opened(&spec).await;
+    let login = || simulator.requests().iter().filter(|request| request.path.ends_with("/login")).count();
+    spec.password = right;
+    opened(&spec).await.perform(&"reboot".parse().unwrap(), None).await.unwrap();
+    let before = login();
+    let error = back_after_reboot(&*konnektor, Duration::from_mins(1), &|_| {}).await.unwrap_err();
+    assert_eq!((error, login() - before), (Error::LoginFailed, 1));
+    drop(simulator);
+    let begun = Instant::now();
+    let error = back_after_reboot(&*konnektor, Duration::from_secs(1), &|_| {}).await.unwrap_err();
+    assert_eq!(error, Error::TimedOut);
+    assert!(begun.elapsed() < Duration::from_secs(10));
 }

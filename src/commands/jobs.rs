@@ -26,7 +26,7 @@ use crate::state::State;
 pub use follow::{Dialog, Foreground, follow};
 pub use job::{Answers, Job, Stop};
 pub(super) use show::busy;
-pub use show::run;
+pub(super) use show::run;
 pub use standing::begin_standing;
 
 /// How long work that was told to stop may take to come to a safe place.

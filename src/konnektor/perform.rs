@@ -142,13 +142,12 @@ pub async fn back_after_reboot(
         loop {
             match timeout(LOOK, driver.identify()).await.unwrap_or(Err(Error::TimedOut)) {
                 Ok(_) if was_away || begun.elapsed() >= LINGERS => break,
-                Ok(_) => {}
                 Err(error) if is_lasting(&error) => return Err(error),
                 Err(_) if !was_away => {
                     was_away = true;
                     told(Return::Away);
                 }
-                Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
             pause(begun).await;
         }

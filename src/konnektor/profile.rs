@@ -272,7 +272,7 @@ impl Profile {
             ("write.path", &self.write.path, "{service}"),
             ("perform.path", &self.perform.path, "{action}"),
         ] {
-            if !path.is_empty() && !(right(path) && path.contains(hole)) {
+            if !(path.is_empty() || right(path) && path.contains(hole)) {
                 return Err(format!("{key}: expected nothing, or a path from `/` on, with {hole:?} in it"));
             }
         }
@@ -376,6 +376,7 @@ fn place(text: &str, error: &toml::de::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::konnektor::Product;
 
     #[test]
     fn the_shipped_profile_lists_nineteen_services_and_lan_last_to_be_restored() {
@@ -395,6 +396,44 @@ mod tests {
             [("\"/j_sec", "\"//evil/j_sec"), ("{service}", "x"), ("json_depth = 120", "json_depth = 121")]
         {
             assert!(Profile::parse(&makes::KOCOBOX.replace(from, to)).is_err(), "{to} was taken");
+        }
+    }
+
+    #[test]
+    fn every_make_ships_a_profile_whose_secrets_and_unknowns_are_said_to_be_such() {
+        for (product, make) in Profiles::MAKES {
+            let profile = Profile::of(product).unwrap();
+            let secret = profile.services().iter().any(|service| service.contains_secrets);
+            assert!(secret && !profile.wanted(&[]).unwrap().is_empty(), "{make}");
+            for service in profile.wanted(&[]).unwrap() {
+                assert!(profile.read_path(&service.name).is_ok(), "{make}: {} cannot be read", service.name);
+            }
+            assert!(Profiles::shipped().unwrap().of(product).is_some());
+        }
+        assert!(matches!(Profile::of(Product::Auto), Err(Error::UnknownProduct)));
+        let secunet = Profile::secunet().unwrap();
+        for (known, firmware) in [(true, "2.0.2"), (true, "5.53.0"), (false, "2.0.3"), (false, "6.0.0")] {
+            assert_eq!(secunet.knows_firmware(firmware), known, "{firmware}");
+        }
+    }
+
+    #[test]
+    fn a_path_a_hole_a_verb_or_a_schema_that_cannot_be_right_is_refused() {
+        let text = makes::SECUNET;
+        assert!(Profile::parse(text).is_ok());
+        for (from, to) in [
+            ("post = \"/rest", "post = \"rest"),
+            ("read = \"/rest/mgmt/ak/info\"", "read = \"//evil/x\""),
+            ("path = \"/rest/mgmt/nk/system\"", "path = \"https://evil/x\""),
+            ("{updateId}", "{updateID}"),
+            ("verb = \"DELETE\"", "verb = \"TRACE\""),
+            ("type = \"object\"", "type = \"thing\""),
+            ("[login.bearer]", "[login.magic]"),
+        ] {
+            let Err(Error::BadProfile { what }) = Profile::parse(&text.replacen(from, to, 1)) else {
+                panic!("{to} was taken")
+            };
+            assert!(what.len() > 10, "{what}");
         }
     }
 

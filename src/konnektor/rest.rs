@@ -31,10 +31,23 @@ pub(super) const JSON: &str = "application/json";
 pub(super) trait Door: Send + Sync {
     /// Logs in: the password is sent at most once.
     async fn enter(&self, wire: &Wire, spec: &Spec, bounds: Bounds) -> Result<Badge, Error>;
-    /// Whether this answer says that the session is over, or was never begun.
-    fn is_over(&self, answer: &Answer) -> bool;
+    /// What this answer says of the session.
+    fn standing(&self, answer: &Answer) -> Standing;
+    /// Asks the box whether the session is over, where an answer left it open.
+    async fn is_over(&self, wire: &Wire, badge: &Badge, bounds: Bounds) -> Result<bool, Error>;
     /// What ends a session, where it is known.
     fn exit(&self) -> Option<(Method, &str)>;
+}
+
+/// What an answer says of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It lives.
+    Lives,
+    /// It is over.
+    Over,
+    /// It may be over, or the account may not do this.
+    Unclear,
 }
 
 /// What every request of a session carries.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use reqwest::Method;
 
-use super::rest::{Badge, Door, JSON, Rest, credentials};
+use super::rest::{Badge, Door, JSON, Rest, Standing, credentials};
 use crate::konnektor::http::{Answer, Ask, Bounds, Wire};
 use crate::konnektor::profile::{CookieSession, Profile};
 use crate::konnektor::{Error, Pins, Spec};
@@ -66,15 +66,22 @@ impl Door for Lobby {
         }
     }
 
-    fn is_over(&self, answer: &Answer) -> bool {
+    fn standing(&self, answer: &Answer) -> Standing {
         match answer.status.as_u16() {
-            401 => true,
-            403 => {
-                let text = String::from_utf8_lossy(&answer.body).to_lowercase();
-                self.login.login_needed.iter().any(|marker| text.contains(marker))
-            }
-            _ => false,
+            401 => Standing::Over,
+            403 => Standing::Unclear,
+            _ => Standing::Lives,
         }
+    }
+
+    /// A box that still knows our cookie sets no other one.
+    async fn is_over(&self, wire: &Wire, badge: &Badge, bounds: Bounds) -> Result<bool, Error> {
+        let (header, ours) = &badge.proof;
+        let mut ask = wire.get(&self.login.open)?;
+        ask.token = Some(((*header).to_owned(), ours.clone()));
+        ask.headers.clone_from(&badge.beside);
+        let answer = wire.send(ask, bounds).await?;
+        Ok(self.cookie(&answer).is_some_and(|cookie| cookie.reveal() != ours.reveal()))
     }
 
     fn exit(&self) -> Option<(Method, &str)> {

@@ -111,12 +111,10 @@ pub fn service(profile: &Profile) -> Result<ServiceName, Error> {
     rules(profile).map(|rules| rules.service.clone())
 }
 
-/// The service whose texts refer to card terminals.
-///
-/// # Errors
-/// [`Error::NotInProfile`].
-pub fn references(profile: &Profile) -> Result<ServiceName, Error> {
-    rules(profile).map(|rules| rules.references.clone())
+/// The service whose texts refer to card terminals, if the profile knows it.
+#[must_use]
+pub fn references(profile: &Profile) -> Option<&ServiceName> {
+    profile.terminals.as_ref().map(|terminals| &terminals.references)
 }
 
 /// The card terminals that a box lists.
@@ -143,12 +141,6 @@ pub fn terminals_of(profile: &Profile, given: &Given) -> Result<Vec<Terminal>, E
         || Err(Error::UnknownService { service: service.clone() }),
         |value| listed(profile, value),
     )
-}
-
-/// The service whose texts refer to terminals by their id; see [`rewrite`].
-#[must_use]
-pub fn references(profile: &Profile) -> Option<&ServiceName> {
-    profile.terminals.as_ref().map(|rules| &rules.references)
 }
 
 fn rules(profile: &Profile) -> Result<&crate::konnektor::profile::Terminals, Error> {

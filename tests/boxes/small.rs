@@ -170,7 +170,7 @@ async fn send(wire: &mut Wire, reply: Reply) -> bool {
         }
         Reply::Endless(bytes) => {
             wire.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.ok();
-            let chunk = [b"10000\r\n".as_slice(), &[b'['; 0x10000], b"\r\n"].concat();
+            let chunk = [b"10000\r\n".as_slice(), &vec![b'['; 0x10000], b"\r\n"].concat();
             for _ in 0..bytes / 0x10000 {
                 if wire.write_all(&chunk).await.is_err() {
                     break;

@@ -16,7 +16,8 @@ use pforte::konnektor::restore::{
 };
 use pforte::konnektor::simulator::{Options, PATIENTS, SERVICES, Simulator};
 use pforte::konnektor::{
-    self, Error, Given, Identity, Konnektor, LearnNothing, Product, Profile, Reading, Spec, Timeouts,
+    self, Error, Given, Identity, Konnektor, LearnNothing, Product, Profile, Profiles, Reading, Spec,
+    Timeouts,
 };
 use pforte::names::{HostPort, KonnektorId, ServiceName};
 use pforte::secret::Secret;
@@ -82,8 +83,8 @@ pub async fn case_with(profile: &str, change: impl FnOnce(&mut Options)) -> Case
             whole: Duration::from_secs(120),
         },
     };
-    let profile = Profile::parse(profile).unwrap();
-    let driver = konnektor::open(spec, profile, Arc::new(LearnNothing)).await.unwrap();
+    let profiles = Profiles::shipped().unwrap().with(Product::Kocobox, Profile::parse(profile).unwrap());
+    let driver = konnektor::open(spec, &profiles, Arc::new(LearnNothing)).await.unwrap();
     let identity = driver.identify().await.unwrap();
     let patience = Patience { away: Duration::from_secs(10), tries: 3 };
     Case { dir, simulator, driver, identity, told: Talk::default(), patience }

@@ -20,7 +20,7 @@ const SHOWN: u32 = 20;
 
 /// Runs it.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the list is what is left")]
-pub async fn run(
+pub(in crate::commands) async fn run(
     started: &Started<Command>,
     works: &Works,
     out: &Out,

@@ -114,9 +114,8 @@ pub(super) async fn remap(
         ))
         .await?;
     }
-    let service = match terminals::references(profile) {
-        Ok(service) => service,
-        Err(e) => return Err(failed(out, &e).await),
+    let Some(service) = terminals::references(profile).cloned() else {
+        return Err(failed(out, &Error::NotInProfile { key: "terminals".into() }).await);
     };
     let Some(read) = now.services.iter().find(|read| read.service == service) else {
         let why = now.failed.iter().find(|(name, _)| *name == service).map(|(_, e)| e.clone());

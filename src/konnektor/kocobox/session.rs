@@ -203,7 +203,7 @@ impl Session {
         let status = answer.status.as_u16();
         match status {
             200..=299 if answer.is_html && self.is_login(&answer.body) => Ok(Served::LoginPage),
-            200..=299 => self.value(service, answer).map(Served::Value),
+            200..=299 => self.value(service, &answer).map(Served::Value),
             401 => Ok(Served::LoginPage),
             403 if self.token_moved(login, sent.as_ref(), deadline).await? => Ok(Served::StaleToken),
             403 | 404 => Err(Error::NotAllowed { status }),
@@ -211,7 +211,7 @@ impl Session {
         }
     }
 
-    fn value(&self, service: &ServiceName, answer: Answer) -> Result<ServiceRead, Error> {
+    fn value(&self, service: &ServiceName, answer: &Answer) -> Result<ServiceRead, Error> {
         let bytes = answer.body.len();
         let read = json::read(&answer.body, self.profile.limits.json_depth, service, &self.profile.personal);
         let (value, stripped) = match read {

@@ -70,8 +70,6 @@ pub(crate) struct CookieSession {
     pub(crate) password_field: String,
     /// The value of `X-Requested-With` in every request.
     pub(crate) requested_with: String,
-    /// What stands in a 403 that means a login is needed, without case; empty: not known, and every 403 is about the role.
-    pub(crate) login_needed: Vec<String>,
 }
 
 impl Login {
@@ -92,16 +90,11 @@ impl Login {
 
     /// Markers as they are compared.
     pub(super) fn fold(&mut self) {
-        let markers = match self {
-            Self::Form(form) => {
-                let Markers { login, password_change, .. } = &mut form.markers;
-                login.iter_mut().chain(password_change).collect()
+        if let Self::Form(form) = self {
+            let Markers { login, password_change, .. } = &mut form.markers;
+            for marker in login.iter_mut().chain(password_change) {
+                *marker = marker.to_lowercase();
             }
-            Self::Bearer(_) => Vec::new(),
-            Self::Session(session) => session.login_needed.iter_mut().collect::<Vec<_>>(),
-        };
-        for marker in markers {
-            *marker = marker.to_lowercase();
         }
     }
 }

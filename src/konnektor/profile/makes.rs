@@ -7,7 +7,7 @@ use super::Profile;
 use crate::konnektor::{Error, Product};
 
 pub(super) const KOCOBOX: &str = include_str!("../kocobox.toml");
-const SECUNET: &str = include_str!("../secunet.toml");
+pub(super) const SECUNET: &str = include_str!("../secunet.toml");
 const RISE: &str = include_str!("../rise.toml");
 
 impl Profile {

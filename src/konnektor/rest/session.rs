@@ -8,7 +8,7 @@ use reqwest::Method;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{Badge, Door, Request, dressed};
+use super::{Badge, Door, Request, Standing, dressed};
 use crate::konnektor::certificate::{CertificatePin, Listener, Pinned, Pins};
 use crate::konnektor::http::{Answer, Bounds, Target, Wire};
 use crate::konnektor::{Error, Profile, Spec};
@@ -86,8 +86,17 @@ impl Session {
             } else {
                 login.wire.send(ask, bounds).await?
             };
-            if !self.door.is_over(&answer) {
-                return Ok(answer);
+            match self.door.standing(&answer) {
+                Standing::Lives => return Ok(answer),
+                Standing::Unclear if login.number > 0 => {
+                    // Asked once a session: a new login did not help. Who comes next begins anew all the same.
+                    self.wear_out();
+                    return Ok(answer);
+                }
+                Standing::Unclear if !self.door.is_over(&login.wire, &login.badge, bounds).await? => {
+                    return Ok(answer);
+                }
+                Standing::Over | Standing::Unclear => {}
             }
             if again {
                 self.wear_out();
