@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use pforte::clock::Clock;
 use pforte::house::{self, House};
 use pforte::konnektor::archive::Archive;
-use pforte::konnektor::simulator::{Fault, Order, When};
+use pforte::konnektor::simulator::{Fault, Order};
 use pforte::names::KonnektorId;
 use pforte::policy::Routinely;
 use pforte::random::Random;
@@ -337,8 +337,7 @@ async fn old_backups_go_with_a_line_each_but_never_the_last_good_one() {
     for name in &left[1..] {
         vault.remove(&id(), &name.parse().unwrap()).await.unwrap();
     }
-    let fault = Order { fault: Fault::Status(403), when: When::Path("/json-retrieve/ntpservice".into()) };
-    door.konnektor.set_fault(fault);
+    door.konnektor.set_fault(Order::of_service("ntpservice", Fault::Status(403)));
     hands.set("2034-11-23T01:30:05Z");
     let lines = finished(&door, 3).await;
     assert_eq!(lines[2]["cause"], "incomplete: ntpservice");
