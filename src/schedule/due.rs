@@ -62,7 +62,8 @@ fn next_of(
     let newer = times.latest(now).filter(|latest| latest.slot > taken.slot);
     match (newer, taken.over) {
         (Some(newer), true) => {
-            let missed = newer.at < started;
+            // A start that is still to come was on another clock.
+            let missed = newer.at < started && started <= now;
             let at = if missed { started + times.catch_up(newer.slot) } else { newer.at };
             Some((newer.slot, at))
         }
@@ -152,9 +153,10 @@ mod tests {
             }
             for due in due(&self.list, &self.slots, now, self.started) {
                 self.runs.push((due.slot, now));
-                self.busy = Some(now + self.takes);
-                self.slots
-                    .insert("a".into(), Slot { slot: due.slot, over: false, not_before: now + self.takes });
+                // A run's own time is no clock's: one that takes none is over whatever the clock does.
+                let over = self.takes.is_zero();
+                self.busy = (!over).then(|| now + self.takes);
+                self.slots.insert("a".into(), Slot { slot: due.slot, over, not_before: now + self.takes });
             }
         }
 
