@@ -206,8 +206,10 @@ pub(super) async fn failed(out: &Out, e: &Error) -> Ended {
 pub(super) fn exit_code(e: &Error) -> u32 {
     if matches!(e, Error::Away) {
         exit::AWAY
-    } else if matches!(e, Error::UnknownService { .. }) {
+    } else if matches!(e, Error::UnknownService { .. } | Error::BadData { .. } | Error::ReadOnly { .. }) {
         exit::USAGE
+    } else if matches!(e, Error::UnknownAction { .. }) {
+        exit::REFUSED
     } else {
         exit::FAILED
     }

@@ -356,6 +356,7 @@ impl Files {
         start.site.push_str(&setup.site_more);
         start.write(root).unwrap();
         for (path, content, mode) in &setup.files {
+            std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
             pforte::init::write_new(&root.join(path), content.as_bytes(), *mode).unwrap();
         }
         for (name, text) in &setup.sites {

@@ -392,6 +392,16 @@ impl Work<'_> {
         }
     }
 
+    /// What came on standard input was kept for --resume alone.
+    async fn tidy(&self, incoming: Option<&IncomingName>) {
+        let ours = format!("restored-{}-job-", self.id.konnektor);
+        if let Some(name) = incoming.filter(|name| name.as_str().starts_with(&ours))
+            && let Err(e) = self.desk.works.konnektors.vault.remove_incoming(&self.id.site, name).await
+        {
+            tracing::warn!("a file that was handed in and restored stays: {e}");
+        }
+    }
+
     /// What came of it, service by service, and what is left to do.
     async fn tell(
         &self,
