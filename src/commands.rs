@@ -13,7 +13,7 @@ mod table;
 
 pub use data::masked;
 pub use input::{Input, NoInput};
-pub use jobs::{Dialog, Foreground, Jobs};
+pub use jobs::{Dialog, Foreground, Jobs, begin_standing};
 pub use out::{Gone, Out, Sink, Terminal};
 pub use parse::{LONGEST, Unparsed, parse};
 pub use table::words;
@@ -72,7 +72,7 @@ pub struct Means<'a> {
     pub foreground: Option<&'a Foreground>,
 }
 
-pub use konnektor::{Known, Konnektors};
+pub use konnektor::{Known, Konnektors, Upshot, has_expired};
 
 /// How a command ended, before it is journalled.
 pub(crate) struct Ended {

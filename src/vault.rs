@@ -7,6 +7,8 @@
 
 mod identities;
 mod incoming;
+mod remove;
+pub mod retention;
 
 use std::io::{Read, Write};
 use std::path::Path;

@@ -4,6 +4,7 @@
 mod follow;
 mod job;
 mod show;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -26,6 +27,7 @@ pub use follow::{Dialog, Foreground, follow};
 pub use job::{Answers, Job, Stop};
 pub(super) use show::busy;
 pub(super) use show::run;
+pub use standing::begin_standing;
 
 /// How long work that was told to stop may take to come to a safe place.
 const GRACE: Duration = Duration::from_secs(20);
@@ -163,7 +165,16 @@ pub async fn begin(
     tracked.jobs.tasks.spawn(async move {
         let out = running.out();
         let desk = Desk { works: works.clone(), job: Arc::clone(&running), out: out.clone(), input };
-        let ended = worked(&started, &desk, &works).await;
+        let work = async { konnektor::run_job(&started, &desk).await };
+        let withdrawn = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if let Some(refused) = works.gate.withdrawn(started.ask(), started.who()).await {
+                    return sentences::refused(&refused, out.language);
+                }
+            }
+        };
+        let ended = worked(work, withdrawn, &desk, &works).await;
         let outcome = Outcome {
             exit: ended.exit,
             bytes_in: 0,
@@ -184,8 +195,13 @@ pub async fn begin(
     Ok(job)
 }
 
-/// The work, until it is done or has to end.
-async fn worked(started: &Started<Command>, desk: &Desk, works: &Arc<Works>) -> Ended {
+/// The work, until it is done or has to end. What permitted it is gone when `withdrawn` says so.
+async fn worked(
+    work: impl Future<Output = Result<Ended, Ended>>,
+    withdrawn: impl Future<Output = String>,
+    desk: &Desk,
+    works: &Arc<Works>,
+) -> Ended {
     let (job, out) = (&desk.job, &desk.out);
     let turn = works.jobs.turn(&job.id);
     let work = AssertUnwindSafe(async {
@@ -199,24 +215,16 @@ async fn worked(started: &Started<Command>, desk: &Desk, works: &Arc<Works>) -> 
             turn.lock().await
         };
         job.set_works();
-        konnektor::run_job(started, desk).await
+        work.await
     })
     .catch_unwind();
     tokio::pin!(work);
     let stopped = async {
-        let withdrawn = async {
-            loop {
-                tokio::time::sleep(LOOK).await;
-                if let Some(refused) = works.gate.withdrawn(started.ask(), started.who()).await {
-                    return refused;
-                }
-            }
-        };
         tokio::select! {
             stop = job.stopped() => stop,
-            refused = withdrawn => {
+            sentence = withdrawn => {
                 // Nobody has to hear it; it is in the journal.
-                out.say(sentences::refused(&refused, out.language)).await.ok();
+                out.say(sentence).await.ok();
                 Stop::Now("withdrawn".into())
             }
         }

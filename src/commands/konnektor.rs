@@ -2,11 +2,15 @@
 //! Absent on purpose: the box's own protocol, and any address but those of the site's file.
 
 mod backup;
+mod changed;
+mod check;
 mod diff;
 mod kept;
 mod perform;
 mod restore;
+mod retire;
 mod source;
+mod standing;
 mod status;
 mod terminals;
 mod unfinished;
@@ -27,6 +31,9 @@ use crate::names::KonnektorId;
 use crate::vault::{Vault, VaultError};
 
 pub(super) use kept::content;
+pub use retire::has_expired;
+pub use standing::Upshot;
+pub(super) use standing::run_chore;
 
 /// A box as the site's file describes it, and who of the customer's can read its backups.
 #[derive(Clone)]
@@ -35,6 +42,8 @@ pub struct Known {
     pub spec: Spec,
     /// The customer's age recipients.
     pub recipients: Vec<age::x25519::Recipient>,
+    /// How long its backups stay; for ever, if nothing is said.
+    pub retention: Option<crate::vault::retention::Rules>,
     /// Where the box may be followed to when its address changes; empty: the network around its address.
     pub networks: Vec<ipnet::IpNet>,
 }
@@ -79,7 +88,9 @@ pub async fn run(
         Verb::KonnektorBackups { konnektor, check: false } => {
             kept::backups(started, works, out, konnektor).await
         }
-        Verb::KonnektorBackups { konnektor, check: true } => kept::check(works, out, konnektor).await,
+        Verb::KonnektorBackups { konnektor, check: true } => {
+            check::check(started, works, out, konnektor).await
+        }
         Verb::KonnektorShow { konnektor, file, services } => {
             kept::show(works, out, konnektor, file, services).await
         }

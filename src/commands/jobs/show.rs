@@ -40,6 +40,11 @@ fn may_see(started: &Started<Command>, works: &Works, id: &KonnektorId) -> bool 
     FAMILIES.iter().any(|family| works.gate.sites_for(started.who(), *family).contains(&id.site))
 }
 
+/// A schedule's job is theirs who could have begun the same.
+fn may_back_up(started: &Started<Command>, works: &Works, id: &KonnektorId) -> bool {
+    works.gate.sites_for(started.who(), Family::KonnektorBackup).contains(&id.site)
+}
+
 async fn list(started: &Started<Command>, works: &Works, out: &Out) -> Result<Ended, Ended> {
     let records = match works.jobs.state.jobs(200).await {
         Ok(records) => records,
@@ -126,8 +131,12 @@ async fn attach(
     dialog: Option<&mut dyn Dialog>,
 ) -> Result<Ended, Ended> {
     let job = found(started, works, out, number).await?;
-    // What a job says and asks is between it and the person who began it.
-    if job.who.as_ref().is_none_or(|who| who.user() != started.who().user()) {
+    // What a job says and asks is between it and the person who began it; a schedule's asks nothing.
+    let own = match &job.who {
+        Some(who) => who.user() == started.who().user(),
+        None => may_back_up(started, works, &job.id),
+    };
+    if !own {
         out.say(match out.language {
             Language::English => format!("Job {number} is {}'s; only they can follow it.", job.name),
             Language::German => {
@@ -143,7 +152,10 @@ async fn attach(
 
 async fn cancel(started: &Started<Command>, works: &Works, out: &Out, number: u32) -> Result<Ended, Ended> {
     let job = found(started, works, out, number).await?;
-    let own_firm = job.who.as_ref().is_some_and(|who| who.firm() == started.who().firm());
+    let own_firm = match &job.who {
+        Some(who) => who.firm() == started.who().firm(),
+        None => may_back_up(started, works, &job.id),
+    };
     if !own_firm {
         out.say(match out.language {
             Language::English => format!("Job {number} is {}'s, of another firm.", job.name),
