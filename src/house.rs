@@ -111,6 +111,7 @@ pub struct House {
 
 impl House {
     /// Opens the storage, binds the listeners, lets people in. Nothing is bound if anything is wrong.
+    #[expect(clippy::too_many_lines, reason = "one part after the other, each built once and handed down")]
     pub async fn open(dir: &Path, loaded: Loaded, clock: Clock, random: Random) -> anyhow::Result<Self> {
         choose_tls_provider();
         let Loaded { config, keys, policy, profiles, look } = loaded;

@@ -174,7 +174,7 @@ pub async fn begin(
                 }
             }
         };
-        let ended = worked(work, withdrawn, &desk, &works).await;
+        let ended = Box::pin(worked(work, withdrawn, &desk, &works)).await;
         let outcome = Outcome {
             exit: ended.exit,
             bytes_in: 0,

@@ -140,7 +140,7 @@ impl Shared {
         let upshot = tokio::select! {
             upshot = &mut upshot => upshot,
             () = self.stop.cancelled() => {
-                job.stop(Stop::Safely(SHUTDOWN.into()));
+                job.stop(&Stop::Safely(SHUTDOWN.into()));
                 upshot.await
             }
         };

@@ -78,7 +78,7 @@ impl Times {
         let text = format!("{what}\n{}\n{slot}", self.seed);
         let hash = Sha256::digest(text.as_bytes());
         let number = hash.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        let most = u64::try_from(most.as_secs()).unwrap_or_default();
+        let most = most.as_secs();
         SignedDuration::from_secs(i64::try_from(number % (most + 1)).unwrap_or_default())
     }
 }

@@ -38,7 +38,7 @@ pub async fn begin_standing(
         let mut upshot = Upshot::default();
         let ended = {
             let work = run_chore(&routine, &desk, &mut upshot);
-            worked(work, withdrawn(&works, &running, language), &desk, &works).await
+            Box::pin(worked(work, withdrawn(&works, &running, language), &desk, &works)).await
         };
         (upshot.exit, upshot.cause) = (ended.exit, ended.cause);
         let removed = upshot.removed.len();

@@ -52,8 +52,8 @@ impl Changed {
         }
         match (language, self.more) {
             (_, 0) => {}
-            (Language::English, more) => text.push_str(&format!("\n  … and {more} more")),
-            (Language::German, more) => text.push_str(&format!("\n  … und {more} weitere")),
+            (Language::English, more) => text.extend(["\n  … and ", &more.to_string(), " more"]),
+            (Language::German, more) => text.extend(["\n  … und ", &more.to_string(), " weitere"]),
         }
         text
     }

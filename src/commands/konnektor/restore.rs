@@ -1,11 +1,14 @@
 //! `konnektor restore`: a fresh backup first, then the plan, then the question, then the writes, each read back.
 //! Absent on purpose: how a value is written or compared; the engine does that.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+mod watch;
 
-use async_trait::async_trait;
+use std::sync::Arc;
+
 use ipnet::IpNet;
+
+pub(super) use watch::end_cause;
+use watch::{Watcher, in_the_way};
 
 use super::super::jobs::{Answers, Desk};
 use super::super::{Ended, Out, exit};
@@ -17,8 +20,7 @@ use crate::asks::{self, Command, Restore, Source, Yes};
 use crate::config::Language;
 use crate::journal::started::Started;
 use crate::konnektor::restore::{
-    self, ByHand, Certificates, End, Event, Kind, NoPlan, Options, Outcome, Patience, Plan, Situation, Step,
-    StepResult, Stop, Watch,
+    self, ByHand, Certificates, End, Kind, NoPlan, Options, Outcome, Patience, Plan, Situation, StepResult,
 };
 use crate::konnektor::{Given, Identity, Konnektor, Reading};
 use crate::names::{BackupName, HostPort, IncomingName, KonnektorId};
@@ -180,7 +182,7 @@ impl Work<'_> {
     async fn execute(&mut self, plan: Plan, record: Unfinished) -> Result<Ended, Ended> {
         let by_hand = plan.by_hand.clone();
         let patience = Patience::default();
-        let watch = Watcher { desk: self.desk, id: self.id, record: Mutex::new(record) };
+        let watch = Watcher::new(self.desk, self.id, record);
         self.desk.job.set_delicate(true);
         let outcome = restore::execute(plan, Arc::clone(&self.driver), &watch, patience).await;
         self.desk.job.set_delicate(false);
@@ -469,79 +471,5 @@ impl Work<'_> {
         let sentence = outcome.end.sentence(german);
         out.say(format!("{sentence} {way_back}")).await?;
         Err(Ended::failed(code, cause))
-    }
-}
-
-/// For the journal.
-pub(super) fn end_cause(end: &End) -> String {
-    match end {
-        End::Done => "restore=done".into(),
-        End::Failed => "restore=not-all-taken".into(),
-        End::Interrupted(e) => format!("restore=interrupted {e}"),
-        End::Stopped => "restore=stopped".into(),
-    }
-}
-
-async fn in_the_way(out: &Out, old: &Unfinished) -> Ended {
-    let began = format!("{:.0}", old.began);
-    let sentence = match out.language {
-        Language::English => format!(
-            "A restore that {} began at {began} is unfinished: --resume brings it to its end, --undo goes back to {}.",
-            old.by, old.before
-        ),
-        Language::German => format!(
-            "Ein Einlesen, das {} um {began} begonnen hat, ist unvollendet: --resume bringt es zu Ende, --undo geht zurück zu {}.",
-            old.by, old.before
-        ),
-    };
-    said(out, sentence, exit::FAILED, "unfinished-restore".into()).await
-}
-
-/// Notes each step before it is done, and tells how far it is.
-struct Watcher<'a> {
-    desk: &'a Desk,
-    id: &'a KonnektorId,
-    record: Mutex<Unfinished>,
-}
-
-impl Watcher<'_> {
-    fn into_record(self) -> Unfinished {
-        self.record.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl Watch for Watcher<'_> {
-    async fn before(&self, step: &Step) -> Result<(), Stop> {
-        if self.desk.job.is_stopped() {
-            return Err(Stop);
-        }
-        let record = {
-            let mut record = self.record.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if !record.attempted.contains(&step.service) {
-                record.attempted.push(step.service.clone());
-            }
-            if let Kind::Move(to) = &step.kind {
-                record.address = Some(to.to_string());
-            }
-            record.clone()
-        };
-        unfinished::keep(&self.desk.works, self.id, &record).await.map_err(|e| {
-            tracing::error!("a restore stops, for its next step could not be noted: {e}");
-            Stop
-        })
-    }
-
-    async fn after(&self, _step: &Step, _result: &StepResult) {}
-
-    fn told(&self, event: &Event<'_>) {
-        let german = self.desk.out.language == Language::German;
-        let line = event.sentence(german);
-        let bar = if let Event::Writing { n, of, .. } = event {
-            format!("[{:<of$}] {line}", "#".repeat(*n), of = *of)
-        } else {
-            line.clone()
-        };
-        self.desk.job.progress(&bar, &line);
     }
 }
