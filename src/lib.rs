@@ -55,6 +55,9 @@
 //! - A login that cannot be journalled still lets its person in, to nothing: every command then ends with 254 and a sentence. The
 //!   alternative is ssh's own 255, which says nothing.
 //! - A connection has a `finished` line of its own.
+//! - A service's value is compact text (`konnektor::Json`), not a tree: 50 MB cost 50 MB, and equal parts are equal bytes.
+//! - A command that is a job holds its `Started` in a task of its own; the person's line only follows it.
+//! - What nobody asked for, a scheduled backup, has a proof beside `Started`: `journal::started::Routine`, from `policy::Standing`.
 //! - A recording is no object of the vault: it is a file that grows, frame by frame, each sealed for the vault's recipients, so that
 //!   one that kill -9 cut still plays. Its SHA-256 stands in the journal.
 //! - What is done within a relayed session is asked for again, thing by thing (`asks::Act`): the policy that counts is today's.
@@ -109,6 +112,10 @@
 //! | SFTP leads to the vault's index and no file system; each open is decided; what is handed in is kept whole or not at all | `tests/files_*.rs`, `tests/door_full_disk.rs` |
 //! | a restore cut at any step, in any way, is resumed to the file or undone to what was | `tests/konnektor_cuts.rs` |
 //! | users and passwords of a Konnektor are never written; it is followed into its own networks alone | `tests/konnektor_restore.rs` |
+//! | long work outlives its line and not what permitted it; one works at a box at a time | `tests/door_restore.rs`, `commands::jobs::job::tests` |
+//! | a restore that a killed gateway began comes to a good end | `tests/served_restore.rs` |
+//! | a large Infomodell costs bounded memory | `tests/served_restore.rs`, `tests/konnektor_large.rs` |
+//! | a secret in an action's data is in no line, no list and no history | `commands::data::tests`, `tests/door_restore.rs` |
 //! | card terminals are never guessed | `tests/konnektor_remap.rs` |
 //! | a file to be restored is read or refused with its place; no secret is in a diff | `tests/konnektor_given.rs` |
 //! | no patient's name is kept | `tests/konnektor_backup.rs`, `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs`, the demo |

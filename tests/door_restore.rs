@@ -360,6 +360,9 @@ async fn a_cancelled_restore_stops_between_two_services_and_is_resumed_or_undone
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_at_a_box_hears_who_is_at_it_and_waits() {
     let door = open(|setup| setup.box_latency = Duration::from_millis(200)).await;
+    let line = door.keygen("max", &["-t", "ed25519"]).await;
+    door.register("firm-max.muster", &line);
+    door.reload().await;
     let first = {
         let mut ssh = door.ssh_command(JANE, "jane");
         ssh.arg("127.0.0.1").arg("konnektor backup");
@@ -369,7 +372,7 @@ async fn the_second_at_a_box_hears_who_is_at_it_and_waits() {
         door.konnektor.requests().iter().any(|r| r.path.contains("json-retrieve"))
     })
     .await;
-    let second = door.ssh(&["konnektor backup -s update"]).await;
+    let second = door.ssh_as("firm-max.muster", "max", &[], &["konnektor backup -s update"]).await;
     assert_eq!(second.code, 0, "{second:?}");
     assert!(
         second.stderr.contains("firm-jane.doe is at work at praxis-mueller/main (job 1"),

@@ -211,7 +211,10 @@ async fn a_box_that_is_away_is_tried_three_times_and_then_told_signed() {
     assert_eq!(timestamp, "1795315260", "the clock's");
     let mut mac = <Hmac<sha2::Sha256> as KeyInit>::new_from_slice(b"0123456789abcdef").unwrap();
     mac.update(format!("{timestamp}.{body}").as_bytes());
-    let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let signature = mac.finalize().into_bytes().iter().fold(String::new(), |mut hex, byte| {
+        std::fmt::Write::write_fmt(&mut hex, format_args!("{byte:02x}")).unwrap();
+        hex
+    });
     assert_eq!(headers["x-pforte-signature"].to_str().unwrap(), format!("sha256={signature}"));
     let told: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((&told["event"], &told["site"]), (&"backup-failed".into(), &"praxis-mueller".into()));
