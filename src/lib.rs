@@ -38,6 +38,7 @@
 //! | [`front`] | the only SSH server: login, limits, sessions; its own small SFTP over the vault |
 //! | [`control`], [`sessions`] | the local socket on which an operator lists, ends and watches; the command that asks there |
 //! | [`kit`] | what a technician installs, filled in from the policy; `contrib/` holds its templates |
+//! | [`direct`] | `pforte konnektor`: a box from the practice's own PC, no gateway in between |
 //! | [`house`], [`check`], [`init`], [`ledger`], [`play`], [`demo`] | build the parts, and the subcommands |
 //!
 //! Lower never imports higher: `tests/imports.rs` holds the table of who may use whom.
@@ -121,6 +122,7 @@ pub mod commands;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod direct;
 pub mod factor;
 pub mod flow;
 pub mod front;
