@@ -109,6 +109,7 @@
 //! | a file to be restored is read or refused with its place; no secret is in a diff | `tests/konnektor_given.rs` |
 //! | no patient's name is kept | `tests/konnektor_backup.rs`, `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs`, the demo |
 //! | a refused password is sent once; what ended is begun again once | `tests/konnektor_faults.rs`, `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs` |
+//! | without a gateway: no unknown certificate, no password in any output, no file overwritten; cut anywhere, resumed or undone | `tests/direct.rs`, `tests/direct_restore.rs` |
 //! | what is not publicly known of a make is not tried, and says so by name | `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs` |
 //! | an action's data fits its schema, and becomes one segment of a path at most | `konnektor::perform::tests`, `konnektor::profile::ways::tests` |
 //!
