@@ -30,7 +30,7 @@ pub use arguments::Options;
 use arguments::{Doing, Lang};
 use seat::Room;
 use terminal::{Person, Streams};
-use words::Words;
+use words::{Words, complain};
 
 /// What Ctrl-C has come to.
 #[derive(Default)]
@@ -57,7 +57,7 @@ impl Stop {
             if !self.delicate.load(Ordering::Acquire) || self.stopped.swap(true, Ordering::AcqRel) {
                 return;
             }
-            words.complain(words.pick(
+            complain(words.pick(
                 "\nStops before the next step, once this one is read back. Ctrl-C again stops at once.",
                 "\nHält vor dem nächsten Schritt an, wenn dieser geprüft ist. Noch einmal Strg-C hält sofort an.",
             ));
@@ -102,7 +102,7 @@ pub async fn run(options: Options) -> u8 {
             } else {
                 words.pick("Stopped.", "Angehalten.")
             };
-            words.complain(&format!("\n{resume}"));
+            complain(&format!("\n{resume}"));
             Ended::failed(exit::FAILED, "stopped")
         }
     };

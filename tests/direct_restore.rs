@@ -131,7 +131,7 @@ async fn encrypted_backups_are_opened_by_their_key_alone() {
     place.run(&[&line[..], &["--identity", key.to_str().unwrap()]].concat()).await.is(0);
     assert_eq!(place.all(), wanted);
     // What was before is encrypted as well.
-    assert!(place.files().iter().all(|name| name.ends_with(".age")), "{:?}", place.files());
+    assert!(place.files().iter().all(|name| name.contains(".json.age")), "{:?}", place.files());
     place.is_clean();
 }
 

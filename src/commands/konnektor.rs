@@ -34,7 +34,7 @@ pub(crate) mod spoken {
     pub(crate) use super::backup::{incomplete, read, table};
     pub(crate) use super::diff::{Services, show as show_diff, told as differences};
     pub(crate) use super::perform::{answered, returned};
-    pub(crate) use super::plans::{end_cause, questions, results, show as show_plan, told as how_far};
+    pub(crate) use super::plans::{questions, results, show as show_plan, told as how_far};
     pub(crate) use super::status::told as status;
     pub(crate) use super::terminals::{decided, told as terminals, told_pairs};
     pub(crate) use super::{exit_code, said};

@@ -22,7 +22,6 @@ pub struct Options {
 
 /// What every command takes, before its word or behind it.
 #[derive(Args)]
-#[expect(clippy::struct_excessive_bools, reason = "independent switches, each set by its name")]
 pub(super) struct Globals {
     /// The Konnektor; without a port, its make's own.
     #[arg(short = 'i', long = "ip", value_name = "HOST[:PORT]", global = true)]
@@ -57,7 +56,7 @@ pub(super) struct Globals {
     /// For programs.
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// The language; else LC_ALL or LANG.
+    /// The language; else `LC_ALL` or `LANG`.
     #[arg(long, value_enum, global = true)]
     pub(super) lang: Option<Lang>,
     /// Encrypt what is written to this age recipient; again for more.

@@ -10,6 +10,7 @@ use super::arguments::Backup;
 use super::files::{self, Lies};
 use super::place::{self, There};
 use super::seat::{Room, Seat};
+use super::words::complain;
 use crate::commands::spoken::{incomplete, read, table};
 use crate::commands::{Ended, exit};
 use crate::config::Language;
@@ -108,7 +109,7 @@ pub(super) async fn run(room: Room, wish: &Backup) -> Result<Ended, Ended> {
     };
     told(&seat, &taken, file.as_ref(), bytes).await?;
     if recipients.is_empty() {
-        room.words.complain(room.words.pick(
+        complain(room.words.pick(
             "It holds clients' private keys and is not encrypted: keep it as you keep a key. --recipient age1… encrypts it.",
             "Sie enthält private Schlüssel von Clients und ist nicht verschlüsselt: wie einen Schlüssel aufbewahren. --recipient age1… verschlüsselt sie.",
         ));

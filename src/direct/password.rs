@@ -6,9 +6,9 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::arguments::Globals;
-use super::place::{self, Guard, Untaken};
+use super::place::{self, Guard};
 use super::terminal;
-use super::words::Words;
+use super::words::{Words, complain};
 use crate::commands::exit;
 use crate::secret::Secret;
 
@@ -20,7 +20,7 @@ pub(super) const VARIABLE: &str = "PFORTE_KONNEKTOR_PASSWORD";
 /// Finds it; else the sentence and the exit code.
 pub(super) async fn find(globals: &Globals, account: &str, words: Words) -> Result<Secret, (String, u32)> {
     if let Some(password) = &globals.password {
-        words.complain(words.pick(
+        complain(words.pick(
             "-p: everybody on this machine can read the password in the process list, and it cannot be taken out there. Better: --password-file, PFORTE_KONNEKTOR_PASSWORD, or none of them, and it is asked for.",
             "-p: Jeder an diesem Rechner kann das Passwort in der Prozessliste lesen, und es lässt sich dort nicht löschen. Besser: --password-file, PFORTE_KONNEKTOR_PASSWORD, oder nichts davon, dann wird danach gefragt.",
         ));

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use super::place::{self, Guard, There, Untaken};
 use super::terminal;
-use super::words::Words;
+use super::words::{Words, complain};
 use crate::konnektor::{CertificatePin, Listener, NotKept, Pinned, Pins};
 use crate::names::HostPort;
 
@@ -92,7 +92,7 @@ impl FilePins {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
-        text.push_str(&format!("{} {pin}\n", self.key(listener)));
+        text.extend([self.key(listener).as_str(), " ", &pin.to_string(), "\n"]);
         place::write(&self.file, text.as_bytes(), There::Goes)
     }
 
@@ -119,7 +119,7 @@ impl FilePins {
         let key = self.key(what.listener);
         if self.accept_new {
             terminal::show_progress("", "");
-            self.words.complain(&self.words.certificate_accepted(&key, pin, &self.file));
+            complain(&self.words.certificate_accepted(&key, pin, &self.file));
             return true;
         }
         if self.declined.load(Ordering::Acquire) || !self.named.is_empty() {
@@ -138,7 +138,7 @@ impl Pins for FilePins {
             Err(e) => {
                 // What cannot be read trusts nobody: `first_seen` meets the same.
                 self.declined.store(true, Ordering::Release);
-                self.words.complain(&format!("{}: {e}", self.file.display()));
+                complain(&format!("{}: {e}", self.file.display()));
                 None
             }
         }
@@ -150,7 +150,7 @@ impl Pins for FilePins {
             return Err(NotKept);
         }
         self.keep(what.listener, pin).map_err(|e| {
-            self.words.complain(&format!("{}: {e}", self.file.display()));
+            complain(&format!("{}: {e}", self.file.display()));
             NotKept
         })
     }

@@ -17,6 +17,7 @@ use super::files::{self, Lies};
 use super::record::{Record, word};
 use super::seat::{Room, Seat, is_stopped, make_word};
 use super::terminal::show_progress;
+use super::words::complain;
 use super::{Stop, is_german};
 use crate::commands::spoken::{exit_code, how_far, questions, read, results, show_plan};
 use crate::commands::{Answers, Ended, exit};
@@ -420,7 +421,7 @@ impl Work<'_> {
         // A restore that ended before its first write leaves nothing to resume or undo.
         let begun = !record.attempted.is_empty();
         if let Some(Err(e)) = begun.then(|| record.keep(&self.seat.record)) {
-            room.words.complain(&format!("{}: {e}", self.seat.record.display()));
+            complain(&format!("{}: {e}", self.seat.record.display()));
         }
         let (name, before) = (&self.seat.name, record.before.path.display());
         let way_back = match room.words.language {
@@ -440,7 +441,7 @@ impl Work<'_> {
         if let Some(pin) = self.seat.pins.of_management()
             && let Err(e) = self.seat.pins.moved(to, pin)
         {
-            room.words.complain(&format!("{}: {e}", self.seat.pins.file.display()));
+            complain(&format!("{}: {e}", self.seat.pins.file.display()));
         }
         room.told
             .line(match room.words.language {

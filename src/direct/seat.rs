@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +11,7 @@ use super::arguments::{Firmware, Globals};
 use super::pins::FilePins;
 use super::place::{self, Guard, Lock, NoLock};
 use super::record::Record;
-use super::words::Words;
+use super::words::{Words, complain};
 use super::{Person, Stop, password};
 use crate::clock::Clock;
 use crate::commands::spoken::{exit_code, said};
@@ -122,7 +122,7 @@ impl Room {
             let sentence = self.words.pick("-i: expected HOST[:PORT].", "-i: erwartet wird HOST[:PORT].");
             return Err(self.no(sentence, exit::USAGE).await);
         };
-        let pins = Arc::new(self.pins(config, &host, &address));
+        let pins = Arc::new(self.pins(&config, &host, &address));
         let mut spec = self.spec(&address, first_id, user, password);
         if product == Product::Auto {
             let identity = konnektor::identify(&spec, Arc::clone(&pins) as Arc<dyn Pins>).await;
@@ -182,7 +182,7 @@ impl Room {
         Ok((config, state))
     }
 
-    fn pins(&self, config: PathBuf, host: &str, address: &HostPort) -> FilePins {
+    fn pins(&self, config: &Path, host: &str, address: &HostPort) -> FilePins {
         let beside = at(host, 443).unwrap_or_else(|| address.clone());
         FilePins {
             file: config.join("konnektor-pins"),
@@ -209,7 +209,7 @@ impl Room {
         }
     }
 
-    async fn turn(&self, state: &std::path::Path, address: &HostPort) -> Result<Lock, Ended> {
+    async fn turn(&self, state: &Path, address: &HostPort) -> Result<Lock, Ended> {
         let file = state.join(format!("konnektor-{}.lock", place::file_name(address)));
         match place::lock(&file) {
             Ok(lock) => Ok(lock),
@@ -229,16 +229,14 @@ impl Room {
     }
 
     pub(super) async fn failed(&self, e: &Error, pins: &FilePins) -> Ended {
-        let code = match e {
-            Error::CertificateChanged { .. } | Error::CertificateUnknown { .. } => exit::REFUSED,
-            _ => exit_code(e),
-        };
-        let place = match e {
-            Error::CertificateChanged { pinned, .. } if !self.globals.certificate.contains(pinned) => {
-                pins.place_of(*pinned)
-            }
-            _ => None,
-        };
+        let certificate = matches!(e, Error::CertificateChanged { .. } | Error::CertificateUnknown { .. });
+        let code = if certificate { exit::REFUSED } else { exit_code(e) };
+        let mut place = None;
+        if let Error::CertificateChanged { pinned, .. } = e
+            && !self.globals.certificate.contains(pinned)
+        {
+            place = pins.place_of(*pinned);
+        }
         self.no(self.words.error(e, place.as_deref()), code).await
     }
 }
@@ -261,18 +259,20 @@ impl Seat {
             return Err(self.room.no(self.room.words.unknown_firmware(firmware), exit::REFUSED).await);
         }
         let firmware = crate::prompt::printable(firmware);
-        self.room.words.complain(&match self.room.words.language {
+        complain(&match self.room.words.language {
             Language::English => {
                 format!("The firmware {firmware} is not known here. What is written to it was never tried.")
             }
             Language::German => {
-                format!("Die Firmware {firmware} ist hier nicht bekannt. Was dorthin geschrieben wird, wurde nie erprobt.")
+                format!(
+                    "Die Firmware {firmware} ist hier nicht bekannt. Was dorthin geschrieben wird, wurde nie erprobt."
+                )
             }
         });
         Ok(())
     }
 
-    pub(super) async fn wrong_place(&self, file: &std::path::Path, e: &io::Error) -> Ended {
+    pub(super) async fn wrong_place(&self, file: &Path, e: &io::Error) -> Ended {
         let code = if e.kind() == io::ErrorKind::AlreadyExists { exit::USAGE } else { exit::FAILED };
         self.room.no(format!("{}: {e}", file.display()), code).await
     }
@@ -306,12 +306,7 @@ fn id(address: &HostPort) -> Option<KonnektorId> {
 }
 
 /// Unfinished work at this host, and of which make it is.
-fn earlier(
-    state: &std::path::Path,
-    host: &str,
-    port: Option<u16>,
-    product: Product,
-) -> Option<(HostPort, Product)> {
+fn earlier(state: &Path, host: &str, port: Option<u16>, product: Product) -> Option<(HostPort, Product)> {
     let ports = match (port, product) {
         (Some(port), _) => vec![port],
         (None, Product::Auto) => Profiles::MAKES.iter().map(|(product, _)| port_of(*product)).collect(),

@@ -10,6 +10,11 @@ use crate::config::Language::{self, English, German};
 use crate::konnektor::restore::NoPlan;
 use crate::konnektor::{CertificatePin, Error};
 
+/// Says it on standard error; where that is closed, nobody wanted to know.
+pub(super) fn complain(sentence: &str) {
+    writeln!(std::io::stderr(), "{}", harmless(sentence)).ok();
+}
+
 /// Sentences in a language.
 #[derive(Clone, Copy)]
 pub(super) struct Words {
@@ -30,11 +35,6 @@ impl Words {
             English => english,
             German => german,
         }
-    }
-
-    /// Says it on standard error; where that is closed, nobody wanted to know.
-    pub(super) fn complain(self, sentence: &str) {
-        writeln!(std::io::stderr(), "{}", harmless(sentence)).ok();
     }
 
     pub(super) fn untaken(self, file: &Path, why: &Untaken) -> String {

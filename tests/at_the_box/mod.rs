@@ -148,7 +148,7 @@ impl Place {
         let done = tokio::time::timeout(WITHIN * 2, child.wait_with_output()).await.unwrap().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let ran = Ran { code: done.status.code(), out: text(done.stdout), err: text(done.stderr) };
-        self.heard.lock().unwrap().push_str(&format!("{}{}", ran.out, ran.err));
+        self.heard.lock().unwrap().extend([ran.out.as_str(), &ran.err]);
         ran
     }
 

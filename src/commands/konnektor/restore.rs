@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 
 use super::super::jobs::{Answers, Desk};
-use super::super::{Ended, Gone, Out, exit};
+use super::super::{Ended, Out, exit};
 use super::backup::{By, take};
 use super::plans::{end_cause, questions, results, show, told};
 use super::source::{called, given, given_of, whole_input};
