@@ -14,7 +14,7 @@ mod table;
 pub use data::masked;
 pub use input::{Input, NoInput};
 pub(crate) use jobs::Answers;
-pub use jobs::{Dialog, Foreground, Jobs};
+pub use jobs::{Dialog, Foreground, Jobs, begin_standing};
 pub(crate) use konnektor::spoken;
 pub(crate) use out::harmless;
 pub use out::{Gone, Out, Sink, Terminal};
@@ -75,7 +75,7 @@ pub struct Means<'a> {
     pub foreground: Option<&'a Foreground>,
 }
 
-pub use konnektor::{Known, Konnektors};
+pub use konnektor::{Known, Konnektors, Upshot, has_expired};
 
 /// How a command ended, before it is journalled.
 pub(crate) struct Ended {

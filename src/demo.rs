@@ -35,8 +35,17 @@ const JANE: &str = "firm-jane.doe";
 const DOMAIN: &str = "praxis-mueller.example";
 /// The hosts behind the gateway, and how the gateway logs in there: both ways that need no password.
 const HOSTS: [(&str, &str); 2] = [("portal", "certificate"), ("backup", "key")];
-/// Lets her go on to them.
-const RULE: &str = "\n[[rule]]\nwho = [\"firm-jane.doe\"]\nmay = [\"hop portal\", \"hop backup\"]\non = [\"praxis-mueller\"]\n";
+/// Lets her go on to them, and write to the box.
+const RULE: &str = "
+[[rule]]
+who = [\"firm-jane.doe\"]
+may = [\"hop portal\", \"hop backup\", \"konnektor status\", \"konnektor diff\", \"konnektor restore\",
+       \"konnektor perform\", \"konnektor terminals\", \"konnektor remap\"]
+on = [\"praxis-mueller\"]
+";
+/// How the simulated box takes a service. A real one's way is not publicly known, so the shipped profile has none.
+const WRITES: (&str, &str) =
+    ("[write]\npath = \"\"", "[write]\npath = \"/administration/json-store/{service}\"");
 /// What is asked of the backup machine.
 const AT_BACKUP: &str = "echo \"done at $(uname -n) as $(id -un), uid $(id -u)\"";
 
@@ -147,6 +156,9 @@ impl Stage {
         start.site = changed(&start.site, "user = \"koco-root\"\n", &format!("{sds}user = \"koco-root\"\n"))?;
         start.rules.push_str(RULE);
         start.write(dir)?;
+        let profile = changed(crate::konnektor::Profile::kocobox_text(), WRITES.0, WRITES.1)?;
+        std::fs::create_dir_all(dir.join("policy/konnektor"))?;
+        write_new(&dir.join("policy/konnektor/kocobox.toml"), profile.as_bytes(), 0o644)?;
         let machines = machines(dir).await?;
         let site = dir.join("policy/sites/praxis-mueller.toml");
         let hosts: String = machines.iter().flatten().map(Machine::table).collect::<Result<_>>()?;
@@ -200,6 +212,7 @@ impl Stage {
         ensure!(shown.code == Some(0), "ssh gateway konnektor show ended with {:?}", shown.code);
         let services = self.compare(&shown.stdout)?;
         heading(&Heading::Compared { services }.text(lang));
+        self.bring_back(&name, lang).await?;
         if self.machines.is_ok() {
             heading(&Heading::GoesOn.text(lang));
             let gone_on = self.ssh_to(&format!("backup.{DOMAIN}"), &[AT_BACKUP]).await?;
@@ -208,6 +221,24 @@ impl Stage {
         }
         heading(&Heading::Journal.text(lang));
         self.journal()
+    }
+
+    /// The box loses its settings, and gets them back from the backup.
+    async fn bring_back(&self, name: &str, lang: Lang) -> Result<()> {
+        heading(&Heading::Reset.text(lang));
+        self.box_.factory_reset()?;
+        let restored = self.ssh_to("gateway", &["konnektor", "restore", "--yes", "-f", name]).await?;
+        ensure!(restored.code == Some(0), "ssh gateway konnektor restore ended with {:?}", restored.code);
+        let diff = self.ssh_quietly("gateway", &["konnektor", "diff", "-f", name]).await?;
+        // Users are never written, and what a box says of itself is its own.
+        let differ: Vec<&str> = diff.stdout.lines().filter(|line| !line.starts_with(' ')).collect();
+        ensure!(
+            diff.code == Some(0)
+                && differ.iter().all(|service| ["usermanagement", "infoservice"].contains(service)),
+            "after the restore the box differs in {differ:?}"
+        );
+        heading(&Heading::BroughtBack.text(lang));
+        Ok(())
     }
 
     /// Each service as it came back against the box's own file, personal data aside.

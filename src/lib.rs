@@ -29,9 +29,11 @@
 //! | [`konnektor`], [`vault`] | the boxes' management interface; backups at rest |
 //! | [`recording`] | what was done in a relayed terminal: an encrypted asciicast, and the lines that were typed |
 //! | [`flow`] | what keeps two-way load from standing still in russh; both our roles use it |
+//! | [`notify`] | a signed post to whom gateway.toml names, journalled first |
 //! | [`hops`] | the hosts of all sites; `Started<Hop>` → a sealed byte pipe to one of them |
 //! | [`relay`] | `Started<Relay>` → the inner SSH session ended here, recorded, and opened again to the host |
 //! | [`commands`], [`sentences`] | the table of commands, and what people read |
+//! | [`schedule`] | backups by themselves: what is due, taken once over all gateways, tried again, told |
 //! | [`live`] | what runs right now: listed, told to end, its screen followed |
 //! | [`transfers`] | which files a relayed channel moved, read from its bytes |
 //! | [`prompt`] | a line editor over any byte stream |
@@ -102,6 +104,9 @@
 //! | a host with another key than the pinned or kept one is not spoken to | `tests/relay_login.rs` |
 //! | every command, typed line, file and script at a host is on record | `tests/relay_deeds.rs`, `tests/relay_daily.rs` |
 //! | what an operator ends or watches is journalled first; a watcher holds up nobody; the socket serves root and one group | `tests/sessions_live.rs`, `live::tests` |
+//! | nothing runs without a person but what a site's file orders; such work has its own proof and its own lines | types (`tests/compile_fail/a_standing_order_*`, `a_routine_*`), `tests/schedule.rs` |
+//! | a slot runs once, over restarts, several gateways and clocks that jump | `schedule::due::tests`, `state::slots::tests`, `tests/schedule.rs` |
+//! | the newest backup, the newest good one and the last good copy of a service are never removed | `vault::retention::tests`, `tests/schedule.rs` |
 //! | SFTP leads to the vault's index and no file system; each open is decided; what is handed in is kept whole or not at all | `tests/files_*.rs`, `tests/door_full_disk.rs` |
 //! | a restore cut at any step, in any way, is resumed to the file or undone to what was | `tests/konnektor_cuts.rs` |
 //! | users and passwords of a Konnektor are never written; it is followed into its own networks alone | `tests/konnektor_restore.rs` |
@@ -139,12 +144,14 @@ pub mod konnektor;
 pub mod ledger;
 pub mod live;
 pub mod names;
+pub mod notify;
 pub mod play;
 pub mod policy;
 pub mod prompt;
 pub mod random;
 pub mod recording;
 pub mod relay;
+pub mod schedule;
 pub mod secret;
 pub mod sentences;
 pub mod sessions;

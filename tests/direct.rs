@@ -297,11 +297,11 @@ async fn actions_are_those_of_the_profile_unless_one_is_spelled_out() {
     place.run(&["perform", "-a", "delete-ct", "-d", r#"{"CTID":"CT_ID_0001"}"#]).await.is(0);
     assert_eq!(place.simulator.performed()[0].0, "delete-ct");
     for data in [&["-d", r#"{"CTID":1}"#][..], &["-d", r#"{"x":"y"}"#], &[]] {
-        let ran = place.run(&[&["perform", "-a", "delete-ct"], data].concat()).await.is(1);
+        let ran = place.run(&[&["perform", "-a", "delete-ct"], data].concat()).await.is(64);
         assert!(ran.err.contains("delete-ct"), "{ran:?}");
     }
     place.run(&["perform", "-a", "delete-ct", "-d", "{"]).await.is(64);
-    let ran = place.run(&["ausfuehren", "-a", "werksreset"]).await.is(1);
+    let ran = place.run(&["ausfuehren", "-a", "werksreset"]).await.is(77);
     assert!(ran.err.contains("--unknown-action"), "{ran:?}");
     assert_eq!(place.simulator.performed().len(), 1);
     place.run(&["perform", "-a", "werksreset", "--unknown-action"]).await.is(0);

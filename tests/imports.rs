@@ -26,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("journal", &["names", "clock", "asks", "identity", "policy"]),
     ("recording", &["names", "clock"]),
     ("konnektor", &["names", "clock", "secret"]),
+    ("notify", &["names", "clock", "config", "factor", "journal"]),
     ("gate", &["names", "clock", "asks", "config", "grants", "identity", "policy", "journal"]),
     ("sentences", &["names", "asks", "config", "identity", "policy", "gate"]),
     (
@@ -45,6 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sentences",
         ],
     ),
+    ("schedule", &["names", "config", "policy", "journal", "notify", "gate", "state", "commands"]),
     ("hops", &["names", "asks", "config", "flow", "live", "journal"]),
     (
         "relay",

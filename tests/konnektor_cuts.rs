@@ -110,7 +110,7 @@ fn otherwise(services: &BTreeMap<&'static str, Value>) -> BTreeMap<&'static str,
         match *service {
             "cardterminals" => value[0]["HOSTNAME"] = json!("ANDERS"),
             "clientsystem-certificates" => {
-                *value = json!({"certificates": [{"name": "Labor", "notAfter": "1"}]})
+                *value = json!({"certificates": [{"name": "Labor", "notAfter": "1"}]});
             }
             _ => value["ANDERS"] = json!({"war": service}),
         }

@@ -54,12 +54,20 @@ fn two_that_could_be_it_and_marks_that_contradict_each_other_are_asked_about() {
     };
     let a = terminal("A", "01", "", "host");
     // Two with the same MAC there; two with the same MAC here.
-    ambiguous(&[a.clone()], &[terminal("1", "01", "", ""), terminal("2", "01", "", "")], &["1", "2"]);
+    ambiguous(
+        std::slice::from_ref(&a),
+        &[terminal("1", "01", "", ""), terminal("2", "01", "", "")],
+        &["1", "2"],
+    );
     ambiguous(&[a.clone(), terminal("B", "01", "", "")], &[terminal("1", "01", "", "")], &["1"]);
     // MAC says 1, host name says 2.
-    ambiguous(&[a.clone()], &[terminal("1", "01", "", ""), terminal("2", "02", "", "host")], &["1", "2"]);
+    ambiguous(
+        std::slice::from_ref(&a),
+        &[terminal("1", "01", "", ""), terminal("2", "02", "", "host")],
+        &["1", "2"],
+    );
     // The host name is the same, the device is another.
-    ambiguous(&[a.clone()], &[terminal("1", "02", "", "host")], &["1"]);
+    ambiguous(std::slice::from_ref(&a), &[terminal("1", "02", "", "host")], &["1"]);
     // Another old one claims it by its host name.
     ambiguous(&[a, terminal("B", "", "", "b")], &[terminal("1", "01", "", "b")], &["1"]);
 }

@@ -2,12 +2,16 @@
 //! Absent on purpose: the box's own protocol, and any address but those of the site's file.
 
 mod backup;
+mod changed;
+mod check;
 mod diff;
 mod kept;
 mod perform;
 mod plans;
 mod restore;
+mod retire;
 mod source;
+mod standing;
 mod status;
 mod terminals;
 mod unfinished;
@@ -28,6 +32,9 @@ use crate::names::KonnektorId;
 use crate::vault::{Vault, VaultError};
 
 pub(super) use kept::content;
+pub use retire::has_expired;
+pub use standing::Upshot;
+pub(super) use standing::run_chore;
 
 /// What `pforte konnektor` says in the same words, without a gateway.
 pub(crate) mod spoken {
@@ -36,7 +43,7 @@ pub(crate) mod spoken {
     pub(crate) use super::perform::{answered, returned};
     pub(crate) use super::plans::{questions, results, show as show_plan, told as how_far};
     pub(crate) use super::status::told as status;
-    pub(crate) use super::terminals::{decided, told as terminals, told_pairs};
+    pub(crate) use super::terminals::{decided, ended as remapped, told as terminals, told_pairs};
     pub(crate) use super::{exit_code, said};
 }
 
@@ -47,6 +54,8 @@ pub struct Known {
     pub spec: Spec,
     /// The customer's age recipients.
     pub recipients: Vec<age::x25519::Recipient>,
+    /// How long its backups stay; for ever, if nothing is said.
+    pub retention: Option<crate::vault::retention::Rules>,
     /// Where the box may be followed to when its address changes; empty: the network around its address.
     pub networks: Vec<ipnet::IpNet>,
 }
@@ -91,7 +100,9 @@ pub async fn run(
         Verb::KonnektorBackups { konnektor, check: false } => {
             kept::backups(started, works, out, konnektor).await
         }
-        Verb::KonnektorBackups { konnektor, check: true } => kept::check(works, out, konnektor).await,
+        Verb::KonnektorBackups { konnektor, check: true } => {
+            check::check(started, works, out, konnektor).await
+        }
         Verb::KonnektorShow { konnektor, file, services } => {
             kept::show(works, out, konnektor, file, services).await
         }
@@ -207,8 +218,10 @@ pub(super) async fn failed(out: &Out, e: &Error) -> Ended {
 pub(crate) fn exit_code(e: &Error) -> u32 {
     if matches!(e, Error::Away) {
         exit::AWAY
-    } else if matches!(e, Error::UnknownService { .. }) {
+    } else if matches!(e, Error::UnknownService { .. } | Error::BadData { .. } | Error::ReadOnly { .. }) {
         exit::USAGE
+    } else if matches!(e, Error::UnknownAction { .. }) {
+        exit::REFUSED
     } else {
         exit::FAILED
     }

@@ -20,6 +20,8 @@ pub(super) enum Heading {
     NothingRan,
     Kept,
     Compared { services: usize },
+    Reset,
+    BroughtBack,
     NoMachines(Absent),
     GoesOn,
     Journal,
@@ -44,6 +46,19 @@ impl Heading {
             (Heading::Compared { services }, Lang::De) => format!(
                 "Wieder entschlüsselt und verglichen: alle {services} Dienste sind wie im Gerät, Patienten weggelassen."
             ),
+            (Heading::Reset, Lang::En) => {
+                "The box is put back to factory settings, and restored: the plan, then each service.".into()
+            }
+            (Heading::Reset, Lang::De) => {
+                "Das Gerät wird auf Werkseinstellungen gesetzt und eingelesen: der Plan, dann jeder Dienst.".into()
+            }
+            (Heading::BroughtBack, Lang::En) => {
+                "Read again and compared: it is as the backup has it, users aside, which are never written.".into()
+            }
+            (Heading::BroughtBack, Lang::De) => {
+                "Wieder gelesen und verglichen: wie in der Sicherung, ohne Benutzer, die nie geschrieben werden."
+                    .into()
+            }
             (Heading::NoMachines(Absent::NoSshd), Lang::En) => {
                 "No sshd is installed here (openssh-server), so portal and backup are left out.".into()
             }
@@ -91,6 +106,8 @@ pub(super) fn to_try(dir: &Path, konnektor: SocketAddr, host: Option<&str>, lang
         first.to_owned(),
         format!("{ssh} gateway"),
         format!("{ssh} gateway konnektor backup"),
+        format!("{ssh} -t gateway konnektor restore -f NAME"),
+        format!("sftp -F {dir}/ssh_config gateway"),
         format!("{ssh} gateway help"),
     ];
     if let Some(host) = host {
@@ -121,6 +138,8 @@ mod tests {
             Heading::NothingRan,
             Heading::Kept,
             Heading::Compared { services: 19 },
+            Heading::Reset,
+            Heading::BroughtBack,
             Heading::NoMachines(Absent::NoSshd),
             Heading::NoMachines(Absent::NotHere("why".into())),
             Heading::GoesOn,
@@ -132,7 +151,7 @@ mod tests {
         }
         assert!(Heading::Compared { services: 19 }.text(Lang::De).contains("alle 19 Dienste"));
         let (dir, box_) = (Path::new("/d"), SocketAddr::from(([127, 0, 0, 1], 9443)));
-        for (host, commands) in [(None, 3), (Some("backup.praxis-mueller.example"), 4)] {
+        for (host, commands) in [(None, 4), (Some("backup.praxis-mueller.example"), 5)] {
             let (de, en) = (to_try(dir, box_, host, Lang::De), to_try(dir, box_, host, Lang::En));
             assert!(
                 de.starts_with("Sie läuft bis Strg-C.")

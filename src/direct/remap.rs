@@ -10,7 +10,7 @@ use super::arguments::Remap;
 use super::seat::{Room, Seat, is_stopped};
 use super::terminal::show_progress;
 use super::{Stop, backup, files, is_german};
-use crate::commands::spoken::{decided, how_far, read, show_diff, told_pairs};
+use crate::commands::spoken::{decided, how_far, read, remapped, show_diff, told_pairs};
 use crate::commands::{Answers, Ended, exit};
 use crate::config::Language;
 use crate::konnektor::restore::{self, End, Event, Kind, Patience, Plan, Step, StepResult, Watch};
@@ -25,12 +25,12 @@ pub(super) async fn run(room: Room, wish: &Remap) -> Result<Ended, Ended> {
         Err((sentence, code)) => return Err(room.no(sentence, code).await),
     };
     let seat = room.open(false).await?;
-    let done = remapped(&seat, wish, &opened.bytes).await;
+    let done = remap(&seat, wish, &opened.bytes).await;
     seat.driver.logout().await;
     done
 }
 
-async fn remapped(seat: &Seat, wish: &Remap, bytes: &[u8]) -> Result<Ended, Ended> {
+async fn remap(seat: &Seat, wish: &Remap, bytes: &[u8]) -> Result<Ended, Ended> {
     let (room, told, profile) = (&seat.room, &seat.room.told, seat.driver.profile());
     let given = match files::given(&wish.file, bytes, profile, room.words) {
         Ok(given) => given,
@@ -55,8 +55,8 @@ async fn remapped(seat: &Seat, wish: &Remap, bytes: &[u8]) -> Result<Ended, Ende
         Ok(new) => new,
         Err(e) => return Err(seat.failed(&e).await),
     };
-    let remap = decided(&room.person, told, (&old, &new), &wish.pairs).await?;
-    told_pairs(told, &remap).await?;
+    let found = decided(&room.person, told, (&old, &new), &wish.pairs).await?;
+    told_pairs(told, &found).await?;
     let Some(service) = terminals::references(profile).cloned() else {
         return Err(seat.failed(&Error::NotInProfile { key: "terminals".into() }).await);
     };
@@ -64,10 +64,10 @@ async fn remapped(seat: &Seat, wish: &Remap, bytes: &[u8]) -> Result<Ended, Ende
         let why = now.failed.iter().find(|(name, _)| *name == service).map(|(_, e)| e.clone());
         return Err(seat.failed(&why.unwrap_or(Error::UnknownService { service })).await);
     };
-    let (value, diff) = terminals::rewrite(value, &remap.pairs);
+    let (value, diff) = terminals::rewrite(value, &found.pairs);
     if diff.is_empty() {
-        told.say(told.pick("The references are right already.", "Die Verweise stimmen schon.")).await?;
-        return Ok(Ended::done());
+        told.say(told.pick("There is nothing to put right.", "Es ist nichts richtigzustellen.")).await?;
+        return remapped(told, &found).await;
     }
     show_diff(&diff, told).await?;
     let Some(before) = before else {
@@ -87,7 +87,7 @@ async fn remapped(seat: &Seat, wish: &Remap, bytes: &[u8]) -> Result<Ended, Ende
         told.line(format!("{service}\t{}", printable(&result.sentence(room.german())))).await?;
     }
     if outcome.end == End::Done {
-        return Ok(Ended::done());
+        return remapped(told, &found).await;
     }
     let (name, before) = (&seat.name, before.path.display());
     let sentence = match room.words.language {

@@ -204,18 +204,16 @@ impl<'r> Differ<'r> {
     }
 
     fn lists(&mut self, old: &[Part<'_>], new: &[Part<'_>]) {
+        // What is equal at both ends is not looked into: names of a long list would cost more than the list.
+        let (first, old, new) = trimmed(old, new, |one, other| one == other);
         if let Some((key, before, after)) = self.names(old, new) {
             return self.named(key, &before, &after);
         }
-        let alike = |one: &Part<'_>, other: &Part<'_>| {
-            // Where as many stand here as there, the same index is compared anyway.
-            one == other || (old.len() != new.len() && self.equal(*one, *other))
-        };
-        let start = old.iter().zip(new).take_while(|(a, b)| alike(a, b)).count();
-        let rest = old.len().min(new.len()) - start;
-        let end = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(|(a, b)| alike(a, b)).count();
-        let old = old.get(start..old.len() - end).unwrap_or_default();
-        let new = new.get(start..new.len() - end).unwrap_or_default();
+        // Where as many stand here as there, the same index is compared anyway.
+        let uneven = old.len() != new.len();
+        let alike = |one: Part<'_>, other: Part<'_>| one == other || (uneven && self.equal(one, other));
+        let (second, old, new) = trimmed(old, new, alike);
+        let start = first + second;
         for n in 0..old.len().max(new.len()) {
             let (before, after) = (old.get(n).copied(), new.get(n).copied());
             self.within(&(start + n).to_string(), |differ| match (before, after) {
@@ -323,6 +321,20 @@ impl<'r> Differ<'r> {
             ) => false,
         }
     }
+}
+
+/// Both without what is alike at their beginnings and ends; how many stood before.
+fn trimmed<'s, 't>(
+    old: &'s [Part<'t>],
+    new: &'s [Part<'t>],
+    alike: impl Fn(Part<'t>, Part<'t>) -> bool,
+) -> (usize, &'s [Part<'t>], &'s [Part<'t>]) {
+    let start = old.iter().zip(new).take_while(|(a, b)| alike(**a, **b)).count();
+    let rest = old.len().min(new.len()) - start;
+    let ends = old.iter().rev().zip(new.iter().rev()).take(rest);
+    let end = ends.take_while(|(a, b)| alike(**a, **b)).count();
+    let inner = |list: &'s [Part<'t>]| list.get(start..list.len() - end).unwrap_or_default();
+    (start, inner(old), inner(new))
 }
 
 type Named<'t> = Vec<(Cow<'t, str>, Part<'t>)>;

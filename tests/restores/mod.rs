@@ -79,8 +79,8 @@ pub async fn case_with(profile: &str, change: impl FnOnce(&mut Options)) -> Case
         parallel: Spec::PARALLEL,
         timeouts: Timeouts {
             connect: Duration::from_secs(5),
-            read: Duration::from_secs(60),
-            whole: Duration::from_secs(120),
+            read: Duration::from_mins(1),
+            whole: Duration::from_mins(2),
         },
     };
     let profiles = Profiles::shipped().unwrap().with(Product::Kocobox, Profile::parse(profile).unwrap());
@@ -96,9 +96,13 @@ pub fn id() -> KonnektorId {
 
 impl Case {
     pub async fn read(&self) -> Reading {
+        self.read_of(&[]).await
+    }
+
+    async fn read_of(&self, services: &[ServiceName]) -> Reading {
         // A kept session logs in again once in its life; a box that ends it twice is met with a new one.
-        match self.driver.read(&[], &()).await {
-            Err(Error::SessionExpired) => self.driver.read(&[], &()).await.unwrap(),
+        match self.driver.read(services, &()).await {
+            Err(Error::SessionExpired) => self.driver.read(services, &()).await.unwrap(),
             reading => reading.unwrap(),
         }
     }
@@ -120,7 +124,8 @@ impl Case {
     }
 
     pub async fn plan(&self, given: &Given, what: &What) -> Result<Plan, NoPlan> {
-        let now = self.read().await;
+        let known = what.services.iter().all(|service| self.driver.profile().service(service).is_some());
+        let now = self.read_of(if known { &what.services } else { &[] }).await;
         let address = self.driver.address().clone();
         let networks = around(&address);
         let situation = Situation {

@@ -24,13 +24,13 @@ pub(super) async fn run(
     let out = &desk.out;
     let (driver, _) = desk.works.konnektors.open(id, out).await?;
     let data = match data {
-        Some(data) => match Json::of_data(&data.0) {
-            Some(json) => Some(json),
-            None => {
+        Some(data) => {
+            let Some(json) = Json::of_data(&data.0) else {
                 let error = Error::BadData { action: action.clone(), what: "JSON".into() };
                 return Err(failed(out, &error).await);
-            }
-        },
+            };
+            Some(json)
+        }
         None => None,
     };
     let allowances = started.allowances();

@@ -3,7 +3,7 @@
 
 use super::super::{Gone, Out};
 use crate::config::Language;
-use crate::konnektor::restore::{End, Event, Kind, Outcome, Plan, StepResult};
+use crate::konnektor::restore::{Event, Kind, Outcome, Plan, StepResult};
 use crate::prompt::printable;
 
 /// The plan as people read it: what is written and how it changes, what is not, what to know.
@@ -70,14 +70,4 @@ pub(crate) fn told(event: &Event<'_>, german: bool) -> (String, String) {
         line.clone()
     };
     (bar, line)
-}
-
-/// For the journal.
-pub(crate) fn end_cause(end: &End) -> String {
-    match end {
-        End::Done => "restore=done".into(),
-        End::Failed => "restore=not-all-taken".into(),
-        End::Interrupted(e) => format!("restore=interrupted {e}"),
-        End::Stopped => "restore=stopped".into(),
-    }
 }

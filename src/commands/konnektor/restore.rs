@@ -1,16 +1,19 @@
 //! `konnektor restore`: a fresh backup first, then the plan, then the question, then the writes, each read back.
 //! Absent on purpose: how a value is written or compared; the engine does that.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+mod watch;
 
-use async_trait::async_trait;
+use std::sync::Arc;
+
 use ipnet::IpNet;
+
+pub(super) use watch::end_cause;
+use watch::{Watcher, in_the_way};
 
 use super::super::jobs::{Answers, Desk};
 use super::super::{Ended, Out, exit};
 use super::backup::{By, take};
-use super::plans::{end_cause, questions, results, show, told};
+use super::plans::{questions, results, show};
 use super::source::{called, given, given_of, whole_input};
 use super::unfinished::{self, Unfinished, word};
 use super::{Known, backup, failed, said};
@@ -18,8 +21,7 @@ use crate::asks::{self, Command, Restore, Source, Yes};
 use crate::config::Language;
 use crate::journal::started::Started;
 use crate::konnektor::restore::{
-    self, ByHand, Certificates, End, Event, Kind, NoPlan, Options, Outcome, Patience, Plan, Situation, Step,
-    StepResult, Stop, Watch,
+    self, ByHand, Certificates, End, NoPlan, Options, Outcome, Patience, Plan, Situation,
 };
 use crate::konnektor::{Given, Identity, Konnektor, Reading};
 use crate::names::{BackupName, HostPort, IncomingName, KonnektorId};
@@ -181,7 +183,7 @@ impl Work<'_> {
     async fn execute(&mut self, plan: Plan, record: Unfinished) -> Result<Ended, Ended> {
         let by_hand = plan.by_hand.clone();
         let patience = Patience::default();
-        let watch = Watcher { desk: self.desk, id: self.id, record: Mutex::new(record) };
+        let watch = Watcher::new(self.desk, self.id, record);
         self.desk.job.set_delicate(true);
         let outcome = restore::execute(plan, Arc::clone(&self.driver), &watch, patience).await;
         self.desk.job.set_delicate(false);
@@ -356,6 +358,16 @@ impl Work<'_> {
         }
     }
 
+    /// What came on standard input was kept for --resume alone.
+    async fn tidy(&self, incoming: Option<&IncomingName>) {
+        let ours = format!("restored-{}-job-", self.id.konnektor);
+        if let Some(name) = incoming.filter(|name| name.as_str().starts_with(&ours))
+            && let Err(e) = self.desk.works.konnektors.vault.remove_incoming(&self.id.site, name).await
+        {
+            tracing::warn!("a file that was handed in and restored stays: {e}");
+        }
+    }
+
     /// What came of it, service by service, and what is left to do.
     async fn tell(
         &self,
@@ -394,6 +406,7 @@ impl Work<'_> {
             match &outcome.end {
                 End::Done => {
                     unfinished::forget(works, out, self.id).await?;
+                    self.tidy(record.incoming.as_ref()).await;
                     for by_hand in by_hand {
                         out.line(format!("→ {}", printable(&by_hand.sentence(german)))).await?;
                     }
@@ -417,63 +430,5 @@ impl Work<'_> {
         let sentence = outcome.end.sentence(german);
         out.say(format!("{sentence} {way_back}")).await?;
         Err(Ended::failed(code, cause))
-    }
-}
-
-async fn in_the_way(out: &Out, old: &Unfinished) -> Ended {
-    let began = format!("{:.0}", old.began);
-    let sentence = match out.language {
-        Language::English => format!(
-            "A restore that {} began at {began} is unfinished: --resume brings it to its end, --undo goes back to {}.",
-            old.by, old.before
-        ),
-        Language::German => format!(
-            "Ein Einlesen, das {} um {began} begonnen hat, ist unvollendet: --resume bringt es zu Ende, --undo geht zurück zu {}.",
-            old.by, old.before
-        ),
-    };
-    said(out, sentence, exit::FAILED, "unfinished-restore".into()).await
-}
-
-/// Notes each step before it is done, and tells how far it is.
-struct Watcher<'a> {
-    desk: &'a Desk,
-    id: &'a KonnektorId,
-    record: Mutex<Unfinished>,
-}
-
-impl Watcher<'_> {
-    fn into_record(self) -> Unfinished {
-        self.record.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl Watch for Watcher<'_> {
-    async fn before(&self, step: &Step) -> Result<(), Stop> {
-        if self.desk.job.is_stopped() {
-            return Err(Stop);
-        }
-        let record = {
-            let mut record = self.record.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if !record.attempted.contains(&step.service) {
-                record.attempted.push(step.service.clone());
-            }
-            if let Kind::Move(to) = &step.kind {
-                record.address = Some(to.to_string());
-            }
-            record.clone()
-        };
-        unfinished::keep(&self.desk.works, self.id, &record).await.map_err(|e| {
-            tracing::error!("a restore stops, for its next step could not be noted: {e}");
-            Stop
-        })
-    }
-
-    async fn after(&self, _step: &Step, _result: &StepResult) {}
-
-    fn told(&self, event: &Event<'_>) {
-        let (bar, line) = told(event, self.desk.out.language == Language::German);
-        self.desk.job.progress(&bar, &line);
     }
 }

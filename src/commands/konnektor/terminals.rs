@@ -118,8 +118,9 @@ pub(super) async fn remap(
     let (value, diff) = terminals::rewrite(&read.value, &remap.pairs);
     drop(now);
     if diff.is_empty() {
-        out.say(out.pick("The references are right already.", "Die Verweise stimmen schon.")).await?;
-        return Ok(Ended::done());
+        let sentence = out.pick("There is nothing to put right.", "Es ist nichts richtigzustellen.");
+        out.say(sentence).await?;
+        return ended(out, &remap).await;
     }
     super::diff::show(&diff, out).await?;
     if dry_run {
@@ -139,7 +140,7 @@ pub(super) async fn remap(
         out.line(format!("{service}\t{}", printable(&result.sentence(german)))).await?;
     }
     if outcome.end == restore::End::Done {
-        return Ok(Ended::done());
+        return ended(out, &remap).await;
     }
     let before = fresh.map(|name| name.to_string()).unwrap_or_default();
     let sentence = match out.language {
@@ -150,7 +151,7 @@ pub(super) async fn remap(
             "Die Verweise stimmen noch nicht. Noch einmal versuchen; oder zurück: konnektor einlesen -i {id} -f {before} -s {service}"
         ),
     };
-    Err(said(out, sentence, exit::FAILED, super::plans::end_cause(&outcome.end)).await)
+    Err(said(out, sentence, exit::FAILED, super::restore::end_cause(&outcome.end)).await)
 }
 
 /// Says which terminal is which.
@@ -165,6 +166,19 @@ pub(crate) async fn told_pairs(out: &Out, remap: &Remap) -> Result<(), Gone> {
         out.line(format!("{lost} → ?\t{nothing}")).await?;
     }
     Ok(())
+}
+
+/// Done, but for terminals that were not found again.
+pub(crate) async fn ended(out: &Out, remap: &Remap) -> Result<Ended, Ended> {
+    if remap.lost.is_empty() {
+        return Ok(Ended::done());
+    }
+    let lost = remap.lost.iter().map(|id| printable(id)).collect::<Vec<_>>().join(", ");
+    let sentence = match out.language {
+        Language::English => format!("Not found again: {lost}. Pair them first, or say -m OLD=NEW."),
+        Language::German => format!("Nicht wiedergefunden: {lost}. Erst pairen, oder -m ALT=NEU sagen."),
+    };
+    Err(said(out, sentence, exit::FAILED, "terminals-lost".into()).await)
 }
 
 /// Which is which: what is ambiguous is asked, one by one.

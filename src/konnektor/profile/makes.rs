@@ -11,6 +11,12 @@ pub(super) const SECUNET: &str = include_str!("../secunet.toml");
 const RISE: &str = include_str!("../rise.toml");
 
 impl Profile {
+    /// The text of the profile this build ships for the `KoCoBox MED+`, to be changed and put in its place.
+    #[must_use]
+    pub fn kocobox_text() -> &'static str {
+        KOCOBOX
+    }
+
     /// The profile this build ships for the `KoCoBox MED+`.
     ///
     /// # Errors
