@@ -40,6 +40,7 @@
 //! | [`front`] | the only SSH server: login, limits, sessions; its own small SFTP over the vault |
 //! | [`control`], [`sessions`] | the local socket on which an operator lists, ends and watches; the command that asks there |
 //! | [`kit`] | what a technician installs, filled in from the policy; `contrib/` holds its templates |
+//! | [`direct`] | `pforte konnektor`: a box from the practice's own PC, no gateway in between |
 //! | [`house`], [`check`], [`init`], [`ledger`], [`play`], [`demo`] | build the parts, and the subcommands |
 //!
 //! Lower never imports higher: `tests/imports.rs` holds the table of who may use whom.
@@ -120,6 +121,7 @@
 //! | a file to be restored is read or refused with its place; no secret is in a diff | `tests/konnektor_given.rs` |
 //! | no patient's name is kept | `tests/konnektor_backup.rs`, `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs`, the demo |
 //! | a refused password is sent once; what ended is begun again once | `tests/konnektor_faults.rs`, `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs` |
+//! | without a gateway: no unknown certificate, no password in any output, no file overwritten; cut anywhere, resumed or undone | `tests/direct.rs`, `tests/direct_restore.rs` |
 //! | what is not publicly known of a make is not tried, and says so by name | `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs` |
 //! | an action's data fits its schema, and becomes one segment of a path at most | `konnektor::perform::tests`, `konnektor::profile::ways::tests` |
 //!
@@ -133,6 +135,7 @@ pub mod commands;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod direct;
 pub mod factor;
 pub mod flow;
 pub mod front;

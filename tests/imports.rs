@@ -98,7 +98,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Builds or asks for everything.
-const TOP: &[&str] = &["lib", "main", "house", "demo", "init", "check", "ledger", "play", "kit", "sessions"];
+const TOP: &[&str] =
+    &["lib", "main", "house", "demo", "init", "check", "ledger", "play", "kit", "sessions", "direct"];
 
 fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {

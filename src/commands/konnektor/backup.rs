@@ -85,7 +85,7 @@ pub(in crate::commands) async fn take(
 }
 
 /// Reads services, each step told.
-pub(in crate::commands) async fn read(
+pub(crate) async fn read(
     driver: &dyn Konnektor,
     services: &[ServiceName],
     out: &Out,
@@ -147,7 +147,12 @@ pub(super) async fn ended(
     if incomplete.is_empty() {
         return Ok(Ended { exit: exit::DONE, cause: changed.and_then(Changed::cause) });
     }
-    let list = incomplete.join(", ");
+    self::incomplete(&incomplete, out).await
+}
+
+/// Kept is what could be read; says what could not.
+pub(crate) async fn incomplete(services: &[String], out: &Out) -> Result<Ended, Ended> {
+    let list = services.join(", ");
     out.say(match out.language {
         Language::English => {
             format!("Kept, but without: {list}. The account on the box may not be allowed to read them.")
@@ -161,7 +166,7 @@ pub(super) async fn ended(
 }
 
 /// The services and their sizes.
-fn table(reading: &Reading, language: Language) -> String {
+pub(crate) fn table(reading: &Reading, language: Language) -> String {
     let mut text = String::new();
     for read in &reading.services {
         let stripped = match (read.stripped.len(), language) {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::super::super::jobs::Desk;
 use super::super::super::{Ended, Out, exit};
+use super::super::plans::told;
 use super::super::said;
 use super::super::unfinished::{self, Unfinished};
 use crate::config::Language;
@@ -80,13 +81,7 @@ impl Watch for Watcher<'_> {
     async fn after(&self, _step: &Step, _result: &StepResult) {}
 
     fn told(&self, event: &Event<'_>) {
-        let german = self.desk.out.language == Language::German;
-        let line = event.sentence(german);
-        let bar = if let Event::Writing { n, of, .. } = event {
-            format!("[{:<of$}] {line}", "#".repeat(*n), of = *of)
-        } else {
-            line.clone()
-        };
+        let (bar, line) = told(event, self.desk.out.language == Language::German);
         self.desk.job.progress(&bar, &line);
     }
 }
