@@ -10,6 +10,7 @@ mod source;
 mod status;
 mod terminals;
 mod unfinished;
+mod watcher;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

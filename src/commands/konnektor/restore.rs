@@ -2,26 +2,26 @@
 //! Absent on purpose: how a value is written or compared; the engine does that.
 
 use std::sync::Arc;
-use std::sync::Mutex;
 
-use async_trait::async_trait;
 use ipnet::IpNet;
 
 use super::super::jobs::{Answers, Desk};
 use super::super::{Ended, Out, exit};
 use super::backup::{By, take};
-use super::source::{called, given, given_of, whole_input};
+use super::source::{called, given_of, whole_input, with_sum};
 use super::unfinished::{self, Unfinished, word};
+use super::watcher::{Watcher, end_cause, in_the_way, not_seen, replaced};
 use super::{Known, backup, failed, said};
 use crate::asks::{self, Command, Restore, Source, Yes};
 use crate::config::Language;
 use crate::journal::started::Started;
+use crate::konnektor::archive::Sum;
 use crate::konnektor::restore::{
-    self, ByHand, Certificates, End, Event, Kind, NoPlan, Options, Outcome, Patience, Plan, Situation, Step,
-    StepResult, Stop, Watch,
+    self, ByHand, Certificates, End, Kind, LeftOut, NoPlan, Options, Outcome, Patience, Plan, Situation,
+    StepResult,
 };
 use crate::konnektor::{Given, Identity, Konnektor, Reading};
-use crate::names::{BackupName, HostPort, IncomingName, KonnektorId};
+use crate::names::{BackupName, HostPort, IncomingName, KonnektorId, ServiceName};
 use crate::prompt::printable;
 
 /// What is to be done, settled: a new restore, or the rest of an old one.
@@ -44,7 +44,7 @@ pub(super) async fn run(
 ) -> Result<Ended, Ended> {
     let wish = settle(desk, id, restore).await?;
     let (driver, known) = desk.works.konnektors.open(id, &desk.out).await?;
-    let mut on = Work { started, desk, id, known, networks: Vec::new(), driver };
+    let mut on = Work { started, desk, id, known, networks: Vec::new(), driver, unseen: Vec::new() };
     let done = on.restore(wish, yes).await;
     on.driver.logout().await;
     done
@@ -103,6 +103,8 @@ struct Work<'a> {
     known: Known,
     networks: Vec<IpNet>,
     driver: Arc<dyn Konnektor>,
+    /// Services that the box does not show, though it is about them.
+    unseen: Vec<ServiceName>,
 }
 
 impl Work<'_> {
@@ -139,16 +141,21 @@ impl Work<'_> {
         let (works, out) = (&desk.works, &desk.out);
         let profile = self.driver.profile().clone();
         let input = self.desk.input.as_ref();
-        let given = if wish.source == Source::Input && !wish.dry_run {
-            let bytes = whole_input(out, input).await?;
+        let (given, sum) = if wish.source == Source::Input && !wish.dry_run {
+            let bytes = Arc::new(whole_input(out, input).await?);
             let given = given_of(out, &wish.source, &bytes, &profile).await?;
+            let sum = Sum::of(&bytes).sha256;
             // Kept for --resume; taken away again if nothing comes of it.
+            let bytes = Arc::into_inner(bytes).unwrap_or_default();
             wish.source = Source::Incoming(self.hand_in(bytes).await?);
             *handed_in = true;
-            given
+            (given, Some(sum))
         } else {
-            given(works, out, (self.id, &wish.source), input, &profile).await?
+            with_sum(works, out, (self.id, &wish.source), input, &profile).await?
         };
+        if let Some(old) = wish.old.as_ref().filter(|old| !wish.undo && old.sum.is_some() && old.sum != sum) {
+            return Err(replaced(out, &called(&wish.source, out), old).await);
+        }
         self.networks = match self.known.networks.as_slice() {
             [] => restore::around(self.driver.address()),
             listed => listed.to_vec(),
@@ -159,9 +166,20 @@ impl Work<'_> {
         // What the plan does not need is let go: a service can be 50 MB.
         drop((given, now));
         self.show(&plan, wish).await?;
+        // What may have been written and cannot be looked at is not at its end.
+        let attempted = |name| wish.old.as_ref().is_some_and(|old| old.attempted.contains(name));
+        let named = |name| plan.steps.is_empty() && wish.options.services.contains(name);
+        self.unseen = (plan.left_out.iter())
+            .filter(|(name, why)| matches!(why, LeftOut::NotRead(_)) && (attempted(name) || named(name)))
+            .map(|(name, _)| name.clone())
+            .collect();
         if plan.steps.is_empty() {
+            if !self.unseen.is_empty() {
+                return Err(not_seen(self.out(), &self.unseen).await);
+            }
             if wish.old.is_some() {
                 unfinished::forget(works, out, self.id).await?;
+                self.tidy(wish.old.as_ref().and_then(|old| old.incoming.as_ref())).await;
             }
             out.say(out.pick("Nothing is to be written.", "Es ist nichts zu schreiben.")).await?;
             return Ok(None);
@@ -172,7 +190,7 @@ impl Work<'_> {
             return Ok(None);
         }
         self.ask(&plan, yes).await?;
-        let record = self.record(wish, fresh).await?;
+        let record = self.record(wish, fresh, sum).await?;
         Ok(Some((plan, record)))
     }
 
@@ -180,7 +198,7 @@ impl Work<'_> {
     async fn execute(&mut self, plan: Plan, record: Unfinished) -> Result<Ended, Ended> {
         let by_hand = plan.by_hand.clone();
         let patience = Patience::default();
-        let watch = Watcher { desk: self.desk, id: self.id, record: Mutex::new(record) };
+        let watch = Watcher::new(self.desk, self.id, record);
         self.desk.job.set_delicate(true);
         let outcome = restore::execute(plan, Arc::clone(&self.driver), &watch, patience).await;
         self.desk.job.set_delicate(false);
@@ -288,7 +306,7 @@ impl Work<'_> {
             out.line(format!("- {service}: {}", why.sentence(german))).await?;
         }
         if !plan.same.is_empty() {
-            let same: Vec<&str> = plan.same.iter().map(crate::names::ServiceName::as_str).collect();
+            let same: Vec<&str> = plan.same.iter().map(ServiceName::as_str).collect();
             out.line(format!("= {}", same.join(", "))).await?;
         }
         Ok(())
@@ -348,7 +366,12 @@ impl Work<'_> {
     }
 
     /// What would be needed to resume or undo; a file from standard input is handed in for that.
-    async fn record(&self, wish: &Wish, fresh: Option<BackupName>) -> Result<Unfinished, Ended> {
+    async fn record(
+        &self,
+        wish: &Wish,
+        fresh: Option<BackupName>,
+        sum: Option<String>,
+    ) -> Result<Unfinished, Ended> {
         let old = wish.old.as_ref();
         let (kept, incoming) = match &wish.source {
             Source::Kept(name) => (Some(name.clone()), None),
@@ -364,6 +387,7 @@ impl Work<'_> {
         Ok(Unfinished {
             kept,
             incoming,
+            sum,
             before,
             certificates: word(wish.certificates),
             services: wish.options.services.clone(),
@@ -443,7 +467,14 @@ impl Work<'_> {
         };
         let code =
             match &outcome.end {
+                End::Done if !self.unseen.is_empty() => {
+                    if let Err(e) = unfinished::keep(works, self.id, &record).await {
+                        tracing::error!("an unfinished restore could not be kept: {e}");
+                    }
+                    return Err(not_seen(self.out(), &self.unseen).await);
+                }
                 End::Done => {
+                    self.tidy(record.incoming.as_ref()).await;
                     unfinished::forget(works, out, self.id).await?;
                     for by_hand in by_hand {
                         out.line(format!("→ {}", printable(&by_hand.sentence(german)))).await?;
@@ -468,79 +499,5 @@ impl Work<'_> {
         let sentence = outcome.end.sentence(german);
         out.say(format!("{sentence} {way_back}")).await?;
         Err(Ended::failed(code, cause))
-    }
-}
-
-/// For the journal.
-pub(super) fn end_cause(end: &End) -> String {
-    match end {
-        End::Done => "restore=done".into(),
-        End::Failed => "restore=not-all-taken".into(),
-        End::Interrupted(e) => format!("restore=interrupted {e}"),
-        End::Stopped => "restore=stopped".into(),
-    }
-}
-
-async fn in_the_way(out: &Out, old: &Unfinished) -> Ended {
-    let began = format!("{:.0}", old.began);
-    let sentence = match out.language {
-        Language::English => format!(
-            "A restore that {} began at {began} is unfinished: --resume brings it to its end, --undo goes back to {}.",
-            old.by, old.before
-        ),
-        Language::German => format!(
-            "Ein Einlesen, das {} um {began} begonnen hat, ist unvollendet: --resume bringt es zu Ende, --undo geht zurück zu {}.",
-            old.by, old.before
-        ),
-    };
-    said(out, sentence, exit::FAILED, "unfinished-restore".into()).await
-}
-
-/// Notes each step before it is done, and tells how far it is.
-struct Watcher<'a> {
-    desk: &'a Desk,
-    id: &'a KonnektorId,
-    record: Mutex<Unfinished>,
-}
-
-impl Watcher<'_> {
-    fn into_record(self) -> Unfinished {
-        self.record.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl Watch for Watcher<'_> {
-    async fn before(&self, step: &Step) -> Result<(), Stop> {
-        if self.desk.job.is_stopped() {
-            return Err(Stop);
-        }
-        let record = {
-            let mut record = self.record.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if !record.attempted.contains(&step.service) {
-                record.attempted.push(step.service.clone());
-            }
-            if let Kind::Move(to) = &step.kind {
-                record.address = Some(to.to_string());
-            }
-            record.clone()
-        };
-        unfinished::keep(&self.desk.works, self.id, &record).await.map_err(|e| {
-            tracing::error!("a restore stops, for its next step could not be noted: {e}");
-            Stop
-        })
-    }
-
-    async fn after(&self, _step: &Step, _result: &StepResult) {}
-
-    fn told(&self, event: &Event<'_>) {
-        let german = self.desk.out.language == Language::German;
-        let line = event.sentence(german);
-        let bar = if let Event::Writing { n, of, .. } = event {
-            format!("[{:<of$}] {line}", "#".repeat(*n), of = *of)
-        } else {
-            line.clone()
-        };
-        self.desk.job.progress(&bar, &line);
     }
 }

@@ -157,7 +157,7 @@ pub(super) async fn remap(
             "Die Verweise stimmen noch nicht. Noch einmal versuchen; oder zurück: konnektor einlesen -i {id} -f {before} -s {service}"
         ),
     };
-    Err(said(out, sentence, exit::FAILED, super::restore::end_cause(&outcome.end)).await)
+    Err(said(out, sentence, exit::FAILED, super::watcher::end_cause(&outcome.end)).await)
 }
 
 /// Done, but for terminals that were not found again.
