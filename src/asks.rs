@@ -1,10 +1,12 @@
 //! What can be asked for, as data: commands, hops, relays, and what is done in a relayed session.
 //! Absent on purpose: how it was written (that is `commands`), and whether it may (that is `policy`).
 
+mod chore;
 mod command;
 mod family;
 mod files;
 
+pub use chore::Chore;
 pub use command::{Certificates, Command, Data, Draft, Form, Into, Restore, Source, Verb, Which, Yes};
 pub use family::Family;
 pub use files::{FileAsk, FilePlace};

@@ -1,11 +1,13 @@
 //! `pforte check`: reads everything, dials nothing; prints who may do what where, or every error with its place.
 
 mod host;
+mod schedules;
 
 use std::path::Path;
 
 use serde_json::json;
 
+use crate::clock::Clock;
 use crate::config::{Place, Problems};
 use crate::house::{self, Loaded};
 use crate::init::{HOST_CA, USER_CA};
@@ -16,9 +18,17 @@ use host::Way;
 /// Prints to standard output, errors to standard error; gives the exit code: 0, or 78.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the answer of a command")]
 pub fn run(dir: &Path, user: Option<&Username>, as_json: bool) -> u8 {
+    let now = Clock::system().now();
     match load(dir) {
-        Ok(loaded) if as_json => println!("{}", json_of(&loaded, user)),
-        Ok(loaded) => print!("{}", text_of(&loaded, user)),
+        Ok(loaded) if as_json => {
+            let mut json = json_of(&loaded, user);
+            if let Some(json) = json.as_object_mut() {
+                json.insert("schedules".into(), schedules::json(&loaded.config, now).into());
+                json.insert("warnings".into(), schedules::warnings(&loaded.config).into());
+            }
+            println!("{json}");
+        }
+        Ok(loaded) => print!("{}{}", text_of(&loaded, user), schedules::text(&loaded.config, now)),
         Err(problems) if as_json => {
             println!("{}", problems_of(&problems));
             return 78;

@@ -13,7 +13,10 @@ mod table;
 
 pub use data::masked;
 pub use input::{Input, NoInput};
-pub use jobs::{Dialog, Foreground, Jobs};
+pub(crate) use jobs::Answers;
+pub use jobs::{Dialog, Foreground, Jobs, begin_standing};
+pub(crate) use konnektor::spoken;
+pub(crate) use out::harmless;
 pub use out::{Gone, Out, Sink, Terminal};
 pub use parse::{LONGEST, Unparsed, parse};
 pub use table::words;
@@ -72,7 +75,7 @@ pub struct Means<'a> {
     pub foreground: Option<&'a Foreground>,
 }
 
-pub use konnektor::{Known, Konnektors};
+pub use konnektor::{Known, Konnektors, Upshot, has_expired};
 
 /// How a command ended, before it is journalled.
 pub(crate) struct Ended {
@@ -81,12 +84,19 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn done() -> Self {
+    pub(crate) fn done() -> Self {
         Self { exit: exit::DONE, cause: None }
     }
 
-    fn failed(exit: u32, cause: impl Into<String>) -> Self {
+    pub(crate) fn failed(exit: u32, cause: impl Into<String>) -> Self {
         Self { exit, cause: Some(cause.into()) }
+    }
+}
+
+impl Ended {
+    /// The exit code.
+    pub(crate) fn code(&self) -> u32 {
+        self.exit
     }
 }
 

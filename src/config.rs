@@ -1,22 +1,28 @@
 //! `policy/` → [`Config`]: read once, every error at once, each with its place.
 //! Absent on purpose: dialling, and who may do what (that is `policy`).
 
+mod days;
 mod files;
 mod gateway;
 mod network;
+mod notify;
 mod problems;
 mod reader;
+mod schedule;
 mod site;
 #[cfg(test)]
 mod tests;
 
+pub use days::parse_days;
 pub use files::{Folder, NO_SECRET, Readable, Unread, read_guarded};
 pub use gateway::{
     Batch, ExecFactor, FactorSettings, Gateway, Language, Limits, Person, Storage, WebhookFactor,
 };
 pub use network::Network;
+pub use notify::{Notice, Notify};
 pub use problems::{Place, Problem, Problems, near_miss, nearest};
 pub use reader::{At, Document, Table};
+pub use schedule::{Retention, Schedule, When};
 pub use site::{Host, HostProof, Inner, KonnektorBox, Product, Site, Via};
 
 use std::collections::{BTreeMap, BTreeSet};

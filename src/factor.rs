@@ -6,7 +6,7 @@ mod message;
 pub mod phone;
 pub mod totp;
 pub mod webhook;
-mod wire;
+pub(crate) mod wire;
 
 use std::fmt;
 use std::net::SocketAddr;

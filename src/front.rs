@@ -55,7 +55,7 @@ use crate::relay::Relays;
 use crate::sentences;
 use crate::sentences::ascii;
 use crate::state::State;
-use connection::{Phase, Shared};
+use connection::{Phase, Shared, prepare};
 use handler::Handler;
 use limits::{Offence, Source};
 
@@ -490,14 +490,6 @@ async fn told(out: &Out, sentence: impl AsRef<str>, code: u32) -> u32 {
         tracing::debug!("a sentence was not heard");
     }
     code
-}
-
-/// No Nagle (44 ms an echo), dead peers found by TCP too (RFC 5482).
-fn prepare(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    rustix::net::sockopt::set_socket_keepalive(stream, true)?;
-    rustix::net::sockopt::set_tcp_user_timeout(stream, 90_000)?;
-    Ok(())
 }
 
 fn fingerprint(key: &ssh_key::PublicKey) -> Option<Fingerprint> {

@@ -11,10 +11,10 @@ use crate::clock::Clock;
 use crate::grants::Snapshot;
 use crate::identity::Who;
 use crate::identity::second_factor::Confirmation;
-use crate::journal::started::{Started, of};
+use crate::journal::started::{Routine, Started, of, scheduled};
 use crate::journal::{CannotJournal, Entry, Event, Journal};
 use crate::names::{KonnektorId, KonnektorName, SiteName};
-use crate::policy::{Denied, Policy, Terms, decide};
+use crate::policy::{Denied, Policy, Routinely, Terms, decide};
 
 /// What the gate goes by; changed as a whole when files change.
 pub struct Rules {
@@ -99,6 +99,32 @@ impl Gate {
                 Err(Refused::Denied { family: ask.family(), site: ask.site().cloned(), why })
             }
         }
+    }
+
+    /// Opens for what the schedule at `place` orders of a box; there is no person, so nothing else opens it.
+    pub async fn open_standing(
+        &self,
+        konnektor: &KonnektorId,
+        place: &str,
+        what: Routinely,
+    ) -> Result<Routine, Refused> {
+        let rules = self.rules.load_full();
+        match rules.policy.standing(konnektor, place, what) {
+            Ok(standing) => {
+                self.journal.start_standing(standing, &self.clock).await.map_err(Refused::CannotJournal)
+            }
+            Err(why) => {
+                let line = scheduled(konnektor, Event::Refused);
+                self.refused(line, why.cause(), Some(place), b"").await?;
+                let family = Family::KonnektorBackup;
+                Err(Refused::Denied { family, site: Some(konnektor.site.clone()), why })
+            }
+        }
+    }
+
+    /// Does the site's file still order anything of this box? At another line it is the same order.
+    pub fn still_stands(&self, konnektor: &KonnektorId) -> bool {
+        self.rules.load().policy.orders_anything_of(konnektor)
     }
 
     /// Is what runs no longer permitted? Then that is written down, and the reason comes back.

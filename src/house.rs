@@ -5,6 +5,7 @@ mod boxes;
 mod nameplate;
 mod pins;
 mod relays;
+mod told;
 pub mod watch;
 
 pub use nameplate::Nameplate;
@@ -36,10 +37,12 @@ use crate::identity::second_factor::SecondFactor;
 use crate::journal::{Entry, Event, Journal, Options};
 use crate::konnektor::Profiles;
 use crate::names::Username;
+use crate::notify::Notifier;
 use crate::policy::{self, Policy};
 use crate::random::Random;
 use crate::recording::Recordings;
 use crate::relay::Relays;
+use crate::schedule::{Plan, Scheduler};
 use crate::state::State;
 use crate::vault::{self, Vault};
 
@@ -99,6 +102,8 @@ pub struct House {
     stop: CancellationToken,
     doors: Vec<JoinHandle<()>>,
     helpers: Vec<JoinHandle<()>>,
+    schedule: Scheduler,
+    notices: Notifier,
     nameplate: Nameplate,
     /// Heard from the start on: a SIGHUP before somebody listens would end the process, a change would be missed.
     changes: tokio::sync::Mutex<watch::Changes>,
@@ -106,6 +111,7 @@ pub struct House {
 
 impl House {
     /// Opens the storage, binds the listeners, lets people in. Nothing is bound if anything is wrong.
+    #[expect(clippy::too_many_lines, reason = "one part after the other, each built once and handed down")]
     pub async fn open(dir: &Path, loaded: Loaded, clock: Clock, random: Random) -> anyhow::Result<Self> {
         choose_tls_provider();
         let Loaded { config, keys, policy, profiles, look } = loaded;
@@ -155,6 +161,11 @@ impl House {
             Works { gate: gate.clone(), konnektors, jobs, state: state.clone(), clock: clock.clone() };
         let works = Arc::new(works);
         let stop = CancellationToken::new();
+        let target = told::notices(gateway.notify.as_ref()).await?;
+        let (notices, posting) = Notifier::new(journal.clone(), clock.clone(), target);
+        helpers.push(posting);
+        let holder = format!("{:032x}", random.draw());
+        let schedule = Scheduler::start(works.clone(), notices.clone(), &config, holder, stop.child_token());
         let (contact, proxies) = (gateway.contact.clone(), gateway.proxies.clone());
         let keys = Arc::new(ArcSwap::from_pointee(keys));
         let factor = Arc::new(ArcSwap::from_pointee(factor));
@@ -203,7 +214,20 @@ impl House {
             listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l))).collect();
         doors.push(tokio::spawn(control.serve(front.clone(), stop.child_token())));
         let dir = dir.to_owned();
-        let house = Self { front, dir, addresses, journal, state, stop, doors, helpers, nameplate, changes };
+        let house = Self {
+            front,
+            dir,
+            addresses,
+            journal,
+            state,
+            stop,
+            doors,
+            helpers,
+            schedule,
+            notices,
+            nameplate,
+            changes,
+        };
         house.loaded("the configuration was loaded").await;
         Ok(house)
     }
@@ -216,6 +240,11 @@ impl House {
     /// The door, for tests that count.
     pub fn front(&self) -> &Arc<Front> {
         &self.front
+    }
+
+    /// What runs by itself, for tests that set the clock.
+    pub fn schedule(&self) -> &Scheduler {
+        &self.schedule
     }
 
     /// What it shows of itself, and who vouches for it.
@@ -263,10 +292,16 @@ impl House {
                     self.front.ssh.store(ssh);
                 }
                 self.front.people.store(Arc::new(config.gateway.users.clone()));
+                match told::notices(config.gateway.notify.as_ref()).await {
+                    Ok(target) => self.notices.change(target),
+                    Err(e) => tracing::error!("the old [notify] stays: {e:#}"),
+                }
+                let plan = Plan::of(&config);
                 self.front.hosts.change(config);
                 self.front.works.konnektors.known.store(Arc::new(known));
                 self.front.works.konnektors.profiles.store(Arc::new(profiles));
                 self.front.gate.change(rules);
+                self.schedule.change(plan);
                 self.front.recheck();
                 self.loaded("the configuration was loaded again").await;
                 Ok(())
@@ -336,6 +371,7 @@ impl House {
                 tracing::error!("a door: {e}");
             }
         }
+        self.schedule.close().await;
         self.front.works.jobs.close().await;
         for helper in self.helpers.drain(..) {
             helper.abort();

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 pub use certificate::{CertificatePin, LearnNothing, Listener, NotKept, Pinned, Pins};
 pub use error::Error;
 pub use given::{BadGiven, Given};
-pub use identify::Identity;
+pub use identify::{Identity, identify};
 pub use json::{Json, Part, Parts};
 pub use profile::{Action, Profile, Profiles, Service};
 pub use status::{Line as StatusLine, Status, status_of};

@@ -29,15 +29,18 @@
 //! | [`konnektor`], [`vault`] | the boxes' management interface; backups at rest |
 //! | [`recording`] | what was done in a relayed terminal: an encrypted asciicast, and the lines that were typed |
 //! | [`flow`] | what keeps two-way load from standing still in russh; both our roles use it |
+//! | [`notify`] | a signed post to whom gateway.toml names, journalled first |
 //! | [`hops`] | the hosts of all sites; `Started<Hop>` → a sealed byte pipe to one of them |
 //! | [`relay`] | `Started<Relay>` → the inner SSH session ended here, recorded, and opened again to the host |
 //! | [`commands`], [`sentences`] | the table of commands, and what people read |
+//! | [`schedule`] | backups by themselves: what is due, taken once over all gateways, tried again, told |
 //! | [`live`] | what runs right now: listed, told to end, its screen followed |
 //! | [`transfers`] | which files a relayed channel moved, read from its bytes |
 //! | [`prompt`] | a line editor over any byte stream |
 //! | [`front`] | the only SSH server: login, limits, sessions; its own small SFTP over the vault |
 //! | [`control`], [`sessions`] | the local socket on which an operator lists, ends and watches; the command that asks there |
 //! | [`kit`] | what a technician installs, filled in from the policy; `contrib/` holds its templates |
+//! | [`direct`] | `pforte konnektor`: a box from the practice's own PC, no gateway in between |
 //! | [`house`], [`check`], [`init`], [`ledger`], [`play`], [`demo`] | build the parts, and the subcommands |
 //!
 //! Lower never imports higher: `tests/imports.rs` holds the table of who may use whom.
@@ -53,6 +56,9 @@
 //! - A login that cannot be journalled still lets its person in, to nothing: every command then ends with 254 and a sentence. The
 //!   alternative is ssh's own 255, which says nothing.
 //! - A connection has a `finished` line of its own.
+//! - A service's value is compact text (`konnektor::Json`), not a tree: 50 MB cost 50 MB, and equal parts are equal bytes.
+//! - A command that is a job holds its `Started` in a task of its own; the person's line only follows it.
+//! - What nobody asked for, a scheduled backup, has a proof beside `Started`: `journal::started::Routine`, from `policy::Standing`.
 //! - A recording is no object of the vault: it is a file that grows, frame by frame, each sealed for the vault's recipients, so that
 //!   one that kill -9 cut still plays. Its SHA-256 stands in the journal.
 //! - What is done within a relayed session is asked for again, thing by thing (`asks::Act`): the policy that counts is today's.
@@ -101,13 +107,21 @@
 //! | a host with another key than the pinned or kept one is not spoken to | `tests/relay_login.rs` |
 //! | every command, typed line, file and script at a host is on record | `tests/relay_deeds.rs`, `tests/relay_daily.rs` |
 //! | what an operator ends or watches is journalled first; a watcher holds up nobody; the socket serves root and one group | `tests/sessions_live.rs`, `live::tests` |
+//! | nothing runs without a person but what a site's file orders; such work has its own proof and its own lines | types (`tests/compile_fail/a_standing_order_*`, `a_routine_*`), `tests/schedule.rs` |
+//! | a slot runs once, over restarts, several gateways and clocks that jump | `schedule::due::tests`, `state::slots::tests`, `tests/schedule.rs` |
+//! | the newest backup, the newest good one and the last good copy of a service are never removed | `vault::retention::tests`, `tests/schedule.rs` |
 //! | SFTP leads to the vault's index and no file system; each open is decided; what is handed in is kept whole or not at all | `tests/files_*.rs`, `tests/door_full_disk.rs` |
 //! | a restore cut at any step, in any way, is resumed to the file or undone to what was | `tests/konnektor_cuts.rs` |
 //! | users and passwords of a Konnektor are never written; it is followed into its own networks alone | `tests/konnektor_restore.rs` |
+//! | long work outlives its line and not what permitted it; one works at a box at a time | `tests/door_restore.rs`, `commands::jobs::job::tests` |
+//! | a restore that a killed gateway began comes to a good end | `tests/served_restore.rs` |
+//! | a large Infomodell costs bounded memory | `tests/served_restore.rs`, `tests/konnektor_large.rs` |
+//! | a secret in an action's data is in no line, no list and no history | `commands::data::tests`, `tests/door_restore.rs` |
 //! | card terminals are never guessed | `tests/konnektor_remap.rs` |
 //! | a file to be restored is read or refused with its place; no secret is in a diff | `tests/konnektor_given.rs` |
 //! | no patient's name is kept | `tests/konnektor_backup.rs`, `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs`, the demo |
 //! | a refused password is sent once; what ended is begun again once | `tests/konnektor_faults.rs`, `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs` |
+//! | without a gateway: no unknown certificate, no password in any output, no file overwritten; cut anywhere, resumed or undone | `tests/direct.rs`, `tests/direct_restore.rs` |
 //! | what is not publicly known of a make is not tried, and says so by name | `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs` |
 //! | an action's data fits its schema, and becomes one segment of a path at most | `konnektor::perform::tests`, `konnektor::profile::ways::tests` |
 //!
@@ -121,6 +135,7 @@ pub mod commands;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod direct;
 pub mod factor;
 pub mod flow;
 pub mod front;
@@ -136,12 +151,14 @@ pub mod konnektor;
 pub mod ledger;
 pub mod live;
 pub mod names;
+pub mod notify;
 pub mod play;
 pub mod policy;
 pub mod prompt;
 pub mod random;
 pub mod recording;
 pub mod relay;
+pub mod schedule;
 pub mod secret;
 pub mod sentences;
 pub mod sessions;

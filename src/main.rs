@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use pforte::clock::Clock;
 use pforte::house::{self, House};
 use pforte::random::Random;
-use pforte::{check, demo, init, kit, ledger, play, sessions};
+use pforte::{check, demo, direct, init, kit, ledger, play, sessions};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -46,6 +46,8 @@ enum Command {
     Play(play::Options),
     /// What a technician installs, filled in; or whether an old one still holds.
     Kit(kit::Options),
+    /// A Konnektor from the practice's own PC, no gateway in between: the old tool's options and words.
+    Konnektor(direct::Options),
     /// Who is in where, since when; end something, or look at a terminal.
     Sessions(sessions::Options),
     /// Search, show, follow or verify the journal.
@@ -102,6 +104,7 @@ async fn run(cli: Cli) -> u8 {
         })),
         Command::Play(options) => outcome(play::run(options).await),
         Command::Kit(options) => kit::run(&options, &Clock::system()),
+        Command::Konnektor(options) => direct::run(options).await,
         Command::Sessions(options) => outcome(sessions::run(options).await),
         Command::Journal { ask } => outcome(ledger::run(ask).await),
     }

@@ -2,6 +2,7 @@
 
 mod hours;
 pub mod parse;
+mod standing;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,14 +18,19 @@ use crate::identity::second_factor::Confirmation;
 use crate::names::{ActionName, Firm, SiteName, Username};
 use hours::Hours;
 
+pub use standing::{Routinely, Standing};
+
 /// The rules in their order; the first that matches decides, and where none does the answer is no.
 #[derive(Default)]
 pub struct Policy {
     rules: Vec<Rule>,
     sites: BTreeSet<SiteName>,
+    /// The standing orders of all sites.
+    orders: Vec<standing::Order>,
 }
 
 /// One `[[rule]]`.
+#[expect(clippy::struct_excessive_bools, reason = "independent conditions, each by its name in the file")]
 struct Rule {
     /// `rules.toml:3`
     name: Arc<str>,

@@ -4,8 +4,10 @@
 //! SQLite in one file; the SQL keeps to what PostgreSQL takes too (`$1`, `ON CONFLICT`, BIGINT microseconds for times).
 
 mod schema;
+mod slots;
 mod work;
 
+pub use slots::{LONGEST_HOLD, Slot};
 pub use work::JobRecord;
 
 use std::collections::HashMap;

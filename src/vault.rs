@@ -7,6 +7,8 @@
 
 mod identities;
 mod incoming;
+mod remove;
+pub mod retention;
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -439,9 +441,9 @@ fn seal(
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
     recipients: &[Recipient],
 ) -> Result<(Bytes, u64), VaultError> {
-    let failed = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::FileTooLarge => VaultError::TooLarge,
-        _ => VaultError::Store("age".into()),
+    let failed = |e: std::io::Error| {
+        let too_large = e.kind() == std::io::ErrorKind::FileTooLarge;
+        if too_large { VaultError::TooLarge } else { VaultError::Store("age".into()) }
     };
     let all = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
     let encryptor = age::Encryptor::with_recipients(all).map_err(|_| VaultError::NoRecipients)?;

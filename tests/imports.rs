@@ -26,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("journal", &["names", "clock", "asks", "identity", "policy"]),
     ("recording", &["names", "clock"]),
     ("konnektor", &["names", "clock", "secret"]),
+    ("notify", &["names", "clock", "config", "factor", "journal"]),
     ("gate", &["names", "clock", "asks", "config", "grants", "identity", "policy", "journal"]),
     ("sentences", &["names", "asks", "config", "identity", "policy", "gate"]),
     (
@@ -45,6 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sentences",
         ],
     ),
+    ("schedule", &["names", "config", "policy", "journal", "notify", "gate", "state", "commands"]),
     ("hops", &["names", "asks", "config", "flow", "live", "journal"]),
     (
         "relay",
@@ -96,7 +98,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Builds or asks for everything.
-const TOP: &[&str] = &["lib", "main", "house", "demo", "init", "check", "ledger", "play", "kit", "sessions"];
+const TOP: &[&str] =
+    &["lib", "main", "house", "demo", "init", "check", "ledger", "play", "kit", "sessions", "direct"];
 
 fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {

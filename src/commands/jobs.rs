@@ -4,6 +4,7 @@
 mod follow;
 mod job;
 mod show;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -26,6 +27,7 @@ pub use follow::{Dialog, Foreground, follow};
 pub use job::{Answers, Job, Stop};
 pub(super) use show::busy;
 pub(super) use show::run;
+pub use standing::begin_standing;
 
 /// How long work that was told to stop may take to come to a safe place.
 const GRACE: Duration = Duration::from_secs(20);
@@ -88,7 +90,7 @@ impl Jobs {
     pub fn end(&self, ends: impl Fn(&Who) -> Option<&'static str>) {
         for job in self.running() {
             if let Some(cause) = job.who.as_ref().and_then(&ends) {
-                job.stop(Stop::Now(cause.to_owned()));
+                job.stop(&Stop::Now(cause.to_owned()));
             }
         }
     }
@@ -96,7 +98,7 @@ impl Jobs {
     /// Ends all jobs, at a safe place where they get to one in time, and waits for their last lines.
     pub async fn close(&self) {
         for job in self.running() {
-            job.stop(Stop::Safely("shutdown".into()));
+            job.stop(&Stop::Safely("shutdown".into()));
         }
         self.tasks.close();
         if tokio::time::timeout(GRACE + GRACE, self.tasks.wait()).await.is_err() {
@@ -182,7 +184,16 @@ pub async fn begin(
     tracked.jobs.tasks.spawn(async move {
         let out = running.out();
         let desk = Desk { works: works.clone(), job: Arc::clone(&running), out: out.clone(), input };
-        let ended = worked(&started, &desk, &works).await;
+        let work = async { konnektor::run_job(&started, &desk).await };
+        let withdrawn = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if let Some(refused) = works.gate.withdrawn_from(&started).await {
+                    return sentences::refused(&refused, out.language);
+                }
+            }
+        };
+        let ended = Box::pin(worked(work, withdrawn, &desk, &works)).await;
         let outcome = Outcome {
             exit: ended.exit,
             bytes_in: 0,
@@ -203,8 +214,13 @@ pub async fn begin(
     Ok(job)
 }
 
-/// The work, until it is done or has to end.
-async fn worked(started: &Started<Command>, desk: &Desk, works: &Arc<Works>) -> Ended {
+/// The work, until it is done or has to end. What permitted it is gone when `withdrawn` says so.
+async fn worked(
+    work: impl Future<Output = Result<Ended, Ended>>,
+    withdrawn: impl Future<Output = String>,
+    desk: &Desk,
+    works: &Arc<Works>,
+) -> Ended {
     let (job, out) = (&desk.job, &desk.out);
     let turn = works.jobs.turn(&job.id);
     let work = AssertUnwindSafe(async {
@@ -212,30 +228,25 @@ async fn worked(started: &Started<Command>, desk: &Desk, works: &Arc<Works>) -> 
         if let Some(input) = &desk.input {
             input.ended().await;
         }
-        let _turn = match turn.try_lock() {
-            Ok(turn) => turn,
-            Err(_) => {
-                if let Some(other) = works.jobs.at_work(&job.id) {
-                    let words = show::busy(&other, out.language);
-                    out.say(words).await?;
-                }
-                turn.lock().await
+        let _turn = if let Ok(turn) = turn.try_lock() {
+            turn
+        } else {
+            if let Some(other) = works.jobs.at_work(&job.id) {
+                let sentence = show::busy(&other, out.language);
+                out.say(sentence).await?;
             }
+            turn.lock().await
         };
         job.set_works();
-        konnektor::run_job(started, desk).await
+        work.await
     })
     .catch_unwind();
     tokio::pin!(work);
     let withdrawn = async {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            if let Some(refused) = works.gate.withdrawn_from(started).await {
-                // Nobody has to hear it; it is in the journal.
-                out.say(sentences::refused(&refused, out.language)).await.ok();
-                return Stop::Now("withdrawn".into());
-            }
-        }
+        let sentence = withdrawn.await;
+        // Nobody has to hear it; it is in the journal.
+        out.say(sentence).await.ok();
+        Stop::Now("withdrawn".into())
     };
     tokio::pin!(withdrawn);
     let over = |done: Result<Result<Ended, Ended>, _>| {

@@ -2,15 +2,19 @@
 //! Absent on purpose: the box's own protocol, and any address but those of the site's file.
 
 mod backup;
+mod changed;
+mod check;
 mod diff;
 mod kept;
 mod perform;
+mod plans;
 mod restore;
+mod retire;
 mod source;
+mod standing;
 mod status;
 mod terminals;
 mod unfinished;
-mod watcher;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +32,20 @@ use crate::names::KonnektorId;
 use crate::vault::{Vault, VaultError};
 
 pub(super) use kept::content;
+pub use retire::has_expired;
+pub use standing::Upshot;
+pub(super) use standing::run_chore;
+
+/// What `pforte konnektor` says in the same words, without a gateway.
+pub(crate) mod spoken {
+    pub(crate) use super::backup::{incomplete, read, table};
+    pub(crate) use super::diff::{Services, show as show_diff, told as differences};
+    pub(crate) use super::perform::{answered, returned};
+    pub(crate) use super::plans::{questions, results, show as show_plan, told as how_far};
+    pub(crate) use super::status::told as status;
+    pub(crate) use super::terminals::{decided, ended as remapped, told as terminals, told_pairs};
+    pub(crate) use super::{exit_code, said};
+}
 
 /// A box as the site's file describes it, and who of the customer's can read its backups.
 #[derive(Clone)]
@@ -36,6 +54,8 @@ pub struct Known {
     pub spec: Spec,
     /// The customer's age recipients.
     pub recipients: Vec<age::x25519::Recipient>,
+    /// How long its backups stay; for ever, if nothing is said.
+    pub retention: Option<crate::vault::retention::Rules>,
     /// Where the box may be followed to when its address changes; empty: the network around its address.
     pub networks: Vec<ipnet::IpNet>,
 }
@@ -80,7 +100,9 @@ pub async fn run(
         Verb::KonnektorBackups { konnektor, check: false } => {
             kept::backups(started, works, out, konnektor).await
         }
-        Verb::KonnektorBackups { konnektor, check: true } => kept::check(works, out, konnektor).await,
+        Verb::KonnektorBackups { konnektor, check: true } => {
+            check::check(started, works, out, konnektor).await
+        }
         Verb::KonnektorShow { konnektor, file, services } => {
             kept::show(works, out, konnektor, file, services).await
         }
@@ -193,7 +215,7 @@ pub(super) async fn failed(out: &Out, e: &Error) -> Ended {
     said(out, e.sentence(out.language == Language::German), code, e.to_string()).await
 }
 
-pub(super) fn exit_code(e: &Error) -> u32 {
+pub(crate) fn exit_code(e: &Error) -> u32 {
     if matches!(e, Error::Away) {
         exit::AWAY
     } else if matches!(e, Error::UnknownService { .. } | Error::BadData { .. } | Error::ReadOnly { .. }) {
@@ -211,7 +233,7 @@ pub(super) async fn vault_failed(out: &Out, e: &VaultError) -> Ended {
     said(out, e.sentence(out.language == Language::German), code, e.to_string()).await
 }
 
-pub(super) async fn said(out: &Out, sentence: String, exit: u32, cause: String) -> Ended {
+pub(crate) async fn said(out: &Out, sentence: String, exit: u32, cause: String) -> Ended {
     match out.say(sentence).await {
         Ok(()) | Err(Gone) => Ended::failed(exit, cause),
     }

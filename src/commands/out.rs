@@ -134,7 +134,7 @@ impl Out {
 }
 
 /// All that is not printable made visible, but for newlines, CR LF and tabs.
-fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
     lines
         .map(|line| line.split('\t').map(printable).collect::<Vec<_>>().join("\t"))

@@ -83,17 +83,14 @@ pub fn parse(bytes: &[u8]) -> Result<Draft, Unparsed> {
     let matches = grammar().try_get_matches_from(words).map_err(|e| usage(&e))?;
     let missing = || Unparsed::Usage { kind: Wrong::Missing, word: echoed(text), near: None };
     let (row, arguments) = row(&matches).ok_or_else(missing)?;
-    let verb = if arguments.get_flag("help") {
+    let mut verb = if arguments.get_flag("help") {
         Verb::Help(row.words.iter().map(ToString::to_string).collect())
     } else {
         (row.verb)(arguments).ok_or_else(|| not_fitting(arguments))?
     };
-    let verb = match verb {
-        Verb::KonnektorPerform { konnektor, action, .. } => {
-            Verb::KonnektorPerform { konnektor, action, data }
-        }
-        other => other,
-    };
+    if let Verb::KonnektorPerform { data: empty, .. } = &mut verb {
+        *empty = data;
+    }
     Ok(Draft { verb, as_asked: data::masked(bytes).map_or_else(|| bytes.into(), Into::into) })
 }
 

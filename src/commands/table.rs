@@ -1,11 +1,17 @@
 //! One row a command: its words, its arguments, its help in two languages, and how it becomes a [`Verb`].
 
-use clap::builder::ValueParser;
+mod arguments;
+
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::asks::{Certificates, Family, Into, Restore, Source, Verb, Which};
+use arguments::{
+    certificates, destination, dry_run, is_json, json, konnektor, pair, parsed, service_list, services,
+    source, which, yes,
+};
+
+use crate::asks::{Family, Into, Restore, Source, Verb, Which};
 use crate::config::Language;
-use crate::names::{ActionName, BackupName, ServiceName, SiteName};
+use crate::names::{ActionName, BackupName, SiteName};
 
 /// A remote command.
 pub struct Row {
@@ -321,89 +327,6 @@ pub fn called(value: &str, language: Language) -> &'static str {
         (_, Language::English) => "a word",
         (_, Language::German) => "ein Wort",
     }
-}
-
-fn parsed<T: std::str::FromStr<Err = crate::names::BadName> + Clone + Send + Sync + 'static>() -> ValueParser
-{
-    ValueParser::new(|text: &str| text.parse::<T>())
-}
-
-fn destination(text: &str) -> Result<Into, crate::names::BadName> {
-    if text == "-" { Ok(Into::Output) } else { text.parse().map(Into::Named) }
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
-}
-
-/// `incoming/NAME.json`, a kept backup's name, or `-`.
-fn a_source(text: &str) -> Result<Source, crate::names::BadName> {
-    match (text, text.strip_prefix("incoming/")) {
-        ("-", _) => Ok(Source::Input),
-        (_, Some(name)) => name.parse().map(Source::Incoming),
-        (_, None) => text.parse().map(Source::Kept),
-    }
-}
-
-fn source() -> Arg {
-    Arg::new("file").short('f').value_name("FILE|-").value_parser(a_source as fn(&str) -> _)
-}
-
-/// `CT_ID_0001=CT_ID_0011`
-fn pair(text: &str) -> Result<(String, String), crate::names::BadName> {
-    let bad = crate::names::BadName { what: "pair", form: "OLD=NEW" };
-    let (old, new) = text.split_once('=').ok_or(bad)?;
-    let fits = |id: &str| !id.is_empty() && id.len() <= 128;
-    if fits(old) && fits(new) { Ok((old.to_owned(), new.to_owned())) } else { Err(bad) }
-}
-
-fn dry_run() -> Arg {
-    Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue)
-}
-
-/// Said twice, it answers the second question too.
-fn yes() -> Arg {
-    Arg::new("yes").long("yes").action(ArgAction::Count)
-}
-
-/// The strongest of what was said.
-fn certificates(m: &ArgMatches) -> Certificates {
-    let said: Vec<&String> = m.get_many::<String>("certificates").into_iter().flatten().collect();
-    let has = |words: [&str; 2]| said.iter().any(|word| words.contains(&word.as_str()));
-    if has(["delete", "loeschen"]) {
-        Certificates::Delete
-    } else if has(["overwrite", "ueberschreiben"]) {
-        Certificates::Overwrite
-    } else {
-        Certificates::New
-    }
-}
-
-fn which() -> Arg {
-    Arg::new("which").short('i').value_name("SITE[/KONNEKTOR]").value_parser(parsed::<Which>())
-}
-
-fn services() -> Arg {
-    let parser = parsed::<ServiceName>();
-    Arg::new("services")
-        .short('s')
-        .value_name("SERVICE,…")
-        .value_delimiter(',')
-        .action(ArgAction::Append)
-        .value_parser(parser)
-}
-
-/// Read by [`crate::asks::Command::form`]; `konnektor show` is JSON with and without it.
-fn json() -> Arg {
-    Arg::new("json").long("json").action(ArgAction::SetTrue)
-}
-
-fn konnektor(m: &ArgMatches) -> Which {
-    m.get_one::<Which>("which").cloned().unwrap_or(Which::Only)
-}
-
-fn service_list(m: &ArgMatches) -> Vec<ServiceName> {
-    m.get_many::<ServiceName>("services").into_iter().flatten().cloned().collect()
 }
 
 impl Row {

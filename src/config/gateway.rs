@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::files::{Folder, Readable};
 use super::network::Network;
+use super::notify::{self, Notify};
 use super::problems::{Problems, near_miss};
 use super::reader::{At, Document, Table, Written};
 use crate::names::{HostPort, Username};
@@ -176,6 +177,8 @@ pub struct Gateway {
     pub proxies: Vec<ipnet::IpNet>,
     /// age recipients of all backups, beside the gateway's own.
     pub recipients: Vec<String>,
+    /// Who is told what a schedule found.
+    pub notify: Option<Notify>,
 }
 
 const FILE: &str = "policy/gateway.toml";
@@ -225,6 +228,7 @@ impl Gateway {
                 problems.add(recipient.place.clone(), format!("recipients: {e}"));
             }
         }
+        let notify = root.table("notify", problems).and_then(|table| notify::notify(folder, table, problems));
         root.finish(problems);
         let (factor, timeout) = factor?;
         if timeout.value >= limits.factor_grace {
@@ -250,6 +254,7 @@ impl Gateway {
             limits,
             proxies: proxies.into_iter().map(|p| p.value.0).collect(),
             recipients: recipients.into_iter().map(|r| r.value).collect(),
+            notify,
         })
     }
 

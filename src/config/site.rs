@@ -8,6 +8,7 @@ use super::files::{Folder, Readable};
 use super::network::Network;
 use super::problems::{Place, Problems};
 use super::reader::{Document, Table};
+use super::schedule::{self, Retention, Schedule};
 use crate::names::{HostName, HostPort, KonnektorName, SiteName};
 use crate::secret::Secret;
 
@@ -107,6 +108,10 @@ pub struct Site {
     pub konnektors: BTreeMap<KonnektorName, KonnektorBox>,
     /// age recipients of the customer, who can read the site's backups without us.
     pub recipients: Vec<String>,
+    /// When its Konnektors are backed up by themselves.
+    pub schedules: Vec<Schedule>,
+    /// How long backups are kept; nothing is removed where there is no schedule and the file does not say.
+    pub retention: Option<Retention>,
     /// The file.
     pub place: Place,
 }
@@ -179,10 +184,11 @@ impl Site {
         let recipients = root.list::<Recipient>("recipients", problems).unwrap_or_default();
         let hosts = root.named("hosts", problems);
         let hosts = hosts.into_iter().filter_map(|(n, t)| Some((n, host(folder, t, problems)?))).collect();
-        let boxes = root.named("konnektor", problems);
+        let boxes = root.named::<KonnektorName>("konnektor", problems);
+        let named: Vec<KonnektorName> = boxes.iter().map(|(name, _)| name.clone()).collect();
         let konnektors = boxes
             .into_iter()
-            .filter_map(|(name, table): (KonnektorName, _)| {
+            .filter_map(|(name, table)| {
                 // In the vault and by SFTP, that is the folder of the files that were handed in.
                 if name.as_str() == INCOMING {
                     problems.add(table.place(), format!("no Konnektor can be called \"{INCOMING}\""));
@@ -190,6 +196,8 @@ impl Site {
                 Some((name, konnektor(folder, table, problems)?))
             })
             .collect();
+        let schedules = schedule::schedules(root.tables("schedule", problems), &named, problems);
+        let retention = root.table("retention", problems).map(|table| schedule::retention(table, problems));
         root.finish(problems);
         Some(Self {
             name,
@@ -199,6 +207,8 @@ impl Site {
             hosts,
             konnektors,
             recipients: recipients.into_iter().map(|r| r.value.0).collect(),
+            retention: retention.or_else(|| (!schedules.is_empty()).then(Retention::default)),
+            schedules,
             place: Place::file(file),
         })
     }

@@ -118,7 +118,7 @@ impl Webhook {
         if config.secret.reveal().len() < 16 {
             return Err(WebhookError::ShortSecret);
         }
-        let client = client(&config)?;
+        let client = client(config.ca_pem.as_deref(), config.connect_timeout)?;
         Ok(Self { key: Key::new(&config.secret), client, config, clock })
     }
 
@@ -240,7 +240,7 @@ impl Push for Webhook {
 }
 
 /// The pool: as many idle connections as logins come at once, kept for 60 s.
-fn client(config: &WebhookConfig) -> Result<Client, WebhookError> {
+pub(crate) fn client(ca_pem: Option<&[u8]>, connect_timeout: Duration) -> Result<Client, WebhookError> {
     choose_tls_provider();
     let mut builder = Client::builder()
         .user_agent(concat!("pforte/", env!("CARGO_PKG_VERSION")))
@@ -250,10 +250,10 @@ fn client(config: &WebhookConfig) -> Result<Client, WebhookError> {
         .referer(false)
         .http1_only()
         .tcp_nodelay(true)
-        .connect_timeout(config.connect_timeout)
+        .connect_timeout(connect_timeout)
         .pool_idle_timeout(Duration::from_mins(1))
         .pool_max_idle_per_host(64);
-    if let Some(pem) = &config.ca_pem {
+    if let Some(pem) = ca_pem {
         let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| WebhookError::Ca)?;
         if certificates.is_empty() {
             return Err(WebhookError::Ca);

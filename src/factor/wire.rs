@@ -12,9 +12,9 @@ use super::{Cause, Purpose, Question, Verdict, message};
 use crate::secret::Secret;
 
 /// The header with the time of signing, seconds since 1970.
-pub(super) const TIMESTAMP: &str = "x-pforte-timestamp";
+pub(crate) const TIMESTAMP: &str = "x-pforte-timestamp";
 /// The header with `v1=` and 64 hex digits.
-pub(super) const SIGNATURE: &str = "x-pforte-signature";
+pub(crate) const SIGNATURE: &str = "x-pforte-signature";
 /// How far the signer's clock may be from ours, seconds.
 const SKEW: i64 = 60;
 
@@ -116,21 +116,27 @@ impl Answer {
 }
 
 /// The shared key, ready for use.
-pub(super) struct Key(hmac::Key);
+pub(crate) struct Key(hmac::Key);
 
 impl Key {
-    pub(super) fn new(secret: &Secret) -> Self {
+    pub(crate) fn new(secret: &Secret) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes()))
     }
 
     /// The two header values for `signed` at `now`.
     pub(super) fn sign(&self, now: Timestamp, signed: &[u8]) -> (String, String) {
+        let (timestamp, digits) = self.mark(now, signed);
+        (timestamp, format!("v1={digits}"))
+    }
+
+    /// The time of signing, and the signature's 64 hex digits.
+    pub(crate) fn mark(&self, now: Timestamp, signed: &[u8]) -> (String, String) {
         let timestamp = now.as_second().to_string();
         let mut context = hmac::Context::with_key(&self.0);
         context.update(timestamp.as_bytes());
         context.update(b".");
         context.update(signed);
-        let mut signature = String::from("v1=");
+        let mut signature = String::with_capacity(64);
         for byte in context.sign().as_ref() {
             let digits = [byte >> 4, byte & 15];
             signature.extend(digits.into_iter().filter_map(|digit| char::from_digit(digit.into(), 16)));

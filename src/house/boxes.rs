@@ -13,7 +13,7 @@ use crate::gate::Rules;
 use crate::konnektor::{self, Error, Pins, Profile, Profiles, Spec, Timeouts};
 use crate::names::{KonnektorId, KonnektorName, SiteName};
 use crate::policy::Policy;
-use crate::vault::Vault;
+use crate::vault::{Vault, retention};
 
 const FOLDER: &str = "policy/konnektor";
 
@@ -81,7 +81,12 @@ pub(super) fn rules(policy: Policy, sites: &BTreeMap<SiteName, Site>) -> anyhow:
             konnektors.entry(site.name.clone()).or_default().insert(name.clone());
             let networks = konnektor.networks.clone();
             let spec = spec(id.clone(), konnektor)?;
-            known.insert(id, Known { spec, recipients: recipients.clone(), networks });
+            let retention = site.retention.map(|kept| retention::Rules {
+                all: kept.all,
+                weekly: kept.weekly,
+                monthly: kept.monthly,
+            });
+            known.insert(id, Known { spec, recipients: recipients.clone(), retention, networks });
         }
     }
     Ok((Rules { policy, konnektors }, known))

@@ -1,5 +1,5 @@
-//! [`Permit`] → [`Started`]: the line is on disk, now it may run. No line, no action.
-//! Absent on purpose: deciding. A permit is taken as it is.
+//! [`Permit`] → [`Started`], [`Standing`] → [`Routine`]: the line is on disk, now it may run. No line, no action.
+//! Absent on purpose: deciding. A permit is taken as it is, and so is a standing order.
 
 use std::sync::Arc;
 
@@ -7,23 +7,33 @@ use jiff::Timestamp;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{CannotJournal, Entry, Event, Journal};
-use crate::asks::Ask;
+use crate::asks::{Ask, Chore};
 use crate::clock::Clock;
 use crate::identity::Who;
-use crate::policy::{Allowances, Permit};
+use crate::names::{BackupName, KonnektorId};
+use crate::policy::{Allowances, Permit, Standing};
 
 /// Permitted, and its `started` line is durable. What runs asks for this and for nothing less.
 /// Dropped without [`Started::finish`], it writes a `finished` line that says so.
 pub struct Started<A: Ask> {
     ask: A,
+    who: Who,
+    rule: Arc<str>,
     allowances: Allowances,
+    end: End,
+}
+
+/// Ordered by a site's file, and its `started` line is durable. Nobody is behind it: no key, no phone, no person.
+/// Dropped without [`Routine::finish`], it writes a `finished` line that says so.
+pub struct Routine {
+    konnektor: KonnektorId,
+    rule: Arc<str>,
+    chore: Chore,
     end: End,
 }
 
 /// What is needed to write the last line.
 struct End {
-    who: Who,
-    rule: Arc<str>,
     journal: Journal,
     clock: Clock,
     began: Timestamp,
@@ -60,15 +70,31 @@ impl Journal {
             command: Some(ask.as_asked().to_vec()),
             ..of(&who, Event::Started)
         };
+        let end = self.begin(line, clock).await?;
+        Ok(Started { ask, who, rule, allowances, end })
+    }
+
+    /// The same for what a site's own file orders.
+    pub async fn start_standing(&self, standing: Standing, clock: &Clock) -> Result<Routine, CannotJournal> {
+        let (konnektor, rule, chore) = standing.into_parts();
+        let line = Entry {
+            rule: Some(rule.to_string()),
+            command: Some(chore.as_asked().into_bytes()),
+            ..scheduled(&konnektor, Event::Started)
+        };
+        let end = self.begin(line, clock).await?;
+        Ok(Routine { konnektor, rule, chore, end })
+    }
+
+    async fn begin(&self, line: Entry, clock: &Clock) -> Result<End, CannotJournal> {
         let (journal, clock, open) = (self.clone(), clock.clone(), Some(self.0.open.token()));
         // In a task of its own: whoever asked may go away while the disk works, and then the line has an end all the same.
         let started = tokio::spawn(async move {
             journal.append(line.clone()).await?;
             let (began, line) = (clock.now(), Some(Entry { event: Event::Finished, ..line }));
-            Ok(End { who, rule, journal, clock, began, line, open })
+            Ok(End { journal, clock, began, line, open })
         });
-        let end = started.await.map_err(|_| CannotJournal::Closed)??;
-        Ok(Started { ask, allowances, end })
+        started.await.map_err(|_| CannotJournal::Closed)?
     }
 }
 
@@ -85,6 +111,49 @@ pub fn of(who: &Who, event: Event) -> Entry {
     }
 }
 
+/// A line about a box that nobody but a schedule is at.
+pub fn scheduled(konnektor: &KonnektorId, event: Event) -> Entry {
+    Entry {
+        factor: Some("schedule".into()),
+        site: Some(konnektor.site.clone()),
+        target: Some(format!("konnektor/{}", konnektor.konnektor)),
+        ..Entry::new(event)
+    }
+}
+
+impl Routine {
+    /// The box.
+    pub fn konnektor(&self) -> &KonnektorId {
+        &self.konnektor
+    }
+
+    /// What is to be done there.
+    pub fn chore(&self) -> &Chore {
+        &self.chore
+    }
+
+    /// Where the order stands, `praxis-mueller.toml:12`.
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+
+    /// Writes down that a kept backup is removed, and waits until the line is durable; only then may it go.
+    pub async fn removes(&self, name: &BackupName) -> Result<(), CannotJournal> {
+        let line = Entry {
+            rule: Some(self.rule.to_string()),
+            path: Some(name.as_str().as_bytes().to_vec()),
+            change: Some("removed".into()),
+            ..scheduled(&self.konnektor, Event::File)
+        };
+        self.end.journal.append(line).await.map(|_| ())
+    }
+
+    /// Writes the `finished` line and waits until it is durable.
+    pub async fn finish(self, outcome: Outcome) -> Result<(), CannotJournal> {
+        self.end.finish(outcome).await
+    }
+}
+
 impl<A: Ask> Started<A> {
     /// What was permitted.
     pub fn ask(&self) -> &A {
@@ -98,12 +167,12 @@ impl<A: Ask> Started<A> {
 
     /// To whom.
     pub fn who(&self) -> &Who {
-        &self.end.who
+        &self.who
     }
 
     /// By which rule.
     pub fn rule(&self) -> &str {
-        &self.end.rule
+        &self.rule
     }
 
     /// When it began.
@@ -112,15 +181,19 @@ impl<A: Ask> Started<A> {
     }
 
     /// Writes the `finished` line and waits until it is durable.
-    pub async fn finish(mut self, outcome: Outcome) -> Result<(), CannotJournal> {
-        match self.end.last_line(outcome) {
-            Some(line) => self.end.journal.append(line).await.map(|_| ()),
-            None => Ok(()),
-        }
+    pub async fn finish(self, outcome: Outcome) -> Result<(), CannotJournal> {
+        self.end.finish(outcome).await
     }
 }
 
 impl End {
+    async fn finish(mut self, outcome: Outcome) -> Result<(), CannotJournal> {
+        match self.last_line(outcome) {
+            Some(line) => self.journal.append(line).await.map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
     fn last_line(&mut self, outcome: Outcome) -> Option<Entry> {
         let line = self.line.take()?;
         let took = self.clock.now().duration_since(self.began).as_millis();

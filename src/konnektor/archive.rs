@@ -352,6 +352,7 @@ mod tests {
     use super::*;
     use crate::konnektor::{Error, ServiceRead};
 
+    #[expect(clippy::needless_pass_by_value, reason = "called with json!")]
     fn archive(value: Value) -> Archive {
         let service: ServiceName = "infomodell".parse().unwrap();
         let read = ServiceRead { service, value: Json::of(&value), bytes: 1, stripped: vec!["/a/0".into()] };

@@ -50,7 +50,10 @@ impl Identity {
 /// Reads the directory over https; where that is away, over http (as `ANCL_DVD_OPEN` allows).
 ///
 /// A changed certificate ends it: http is no way around a pin. What comes over http is a hint, and proves nothing.
-pub(crate) async fn identify(spec: &Spec, pins: Arc<dyn Pins>) -> Result<Identity, Error> {
+///
+/// # Errors
+/// What the first of them met.
+pub async fn identify(spec: &Spec, pins: Arc<dyn Pins>) -> Result<Identity, Error> {
     let deadline = Instant::now() + spec.timeouts.whole;
     let (secure, plain) = match &spec.sds_address {
         Some(address) => (address.clone(), address.clone()),

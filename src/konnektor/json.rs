@@ -128,7 +128,8 @@ impl fmt::Debug for Json {
 
 impl PartialEq<Value> for Json {
     fn eq(&self, value: &Value) -> bool {
-        *self.0 == value.to_string()
+        let text = value.to_string();
+        *self.0 == text
     }
 }
 

@@ -194,10 +194,8 @@ mod tests {
 
     fn judged(profile: &Profile, action: &str, data: Option<Value>, spelled: bool) -> Result<(), String> {
         let data = data.map(|value| Json::of(&value));
-        check(profile, &action.parse().unwrap(), data.as_ref(), spelled).map_err(|error| match error {
-            Error::BadData { what, .. } => what,
-            other => other.to_string(),
-        })
+        check(profile, &action.parse().unwrap(), data.as_ref(), spelled)
+            .map_err(|error| if let Error::BadData { what, .. } = error { what } else { error.to_string() })
     }
 
     #[test]

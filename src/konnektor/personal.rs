@@ -35,6 +35,7 @@ mod tests {
     use crate::konnektor::Profile;
     use crate::konnektor::json::Json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "called with json!")]
     fn stripped(value: Value) -> (Value, Vec<String>) {
         let (json, places) = Json::of(&value).stripped(&Profile::kocobox().unwrap().personal);
         (json.value(), places)

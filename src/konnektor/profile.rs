@@ -99,6 +99,7 @@ pub struct Action {
 /// A list in a service, its items known by a name.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "as the file has it")]
 pub(crate) struct List {
     pub(crate) service: ServiceName,
     /// JSON pointer of the list.

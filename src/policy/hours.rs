@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
+use crate::config::parse_days;
+
 /// Days of the week and a span of the day in a time zone. A span that ends before it begins goes over midnight,
 /// and belongs to the day it begins on.
 #[derive(Clone, Debug)]
@@ -18,8 +20,6 @@ pub struct Hours {
     zone: TimeZone,
 }
 
-const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-const TAGE: [&str; 7] = ["Mo", "Di", "Mi", "Do", "Fr", "Sa", "So"];
 const FORM: &str = "expected hours such as \"Mon-Fri 07:00-19:00 Europe/Berlin\"";
 
 impl Hours {
@@ -62,30 +62,6 @@ impl FromStr for Hours {
                 .map_err(|_| format!("\"{zone}\" is no time zone; such as Europe/Berlin"))?,
         })
     }
-}
-
-fn parse_days(text: &str) -> Result<[bool; 7], String> {
-    let day = |name: &str| {
-        let at = |days: &[&str; 7]| days.iter().position(|d| d.eq_ignore_ascii_case(name));
-        at(&DAYS).or_else(|| at(&TAGE)).ok_or_else(|| {
-            let (name, days, tage) = (name.escape_debug(), DAYS.join(", "), TAGE.join(", "));
-            format!("\"{name}\" is no day of the week: {days}, or {tage}")
-        })
-    };
-    let mut days = [false; 7];
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (day(first)?, day(last)?);
-        let mut at = first;
-        loop {
-            *days.get_mut(at).ok_or(FORM)? = true;
-            if at == last {
-                break;
-            }
-            at = (at + 1) % 7;
-        }
-    }
-    Ok(days)
 }
 
 impl fmt::Display for Hours {

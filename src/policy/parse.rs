@@ -7,16 +7,25 @@ use std::str::FromStr;
 use jiff::tz::TimeZone;
 
 use super::hours::Hours;
+use super::standing::Order;
 use super::{Matches, May, On, Policy, Rule};
 use crate::asks::Family;
 use crate::config::{At, Config, Document, Folder, Network, Problems, Readable, Table, near_miss};
-use crate::names::{Firm, SiteName, Username};
+use crate::names::{Firm, KonnektorId, SiteName, Username};
 
 const FILE: &str = "policy/rules.toml";
 
 /// Reads the rules; what is wrong goes to `problems`.
 pub fn load(folder: &Folder, config: &Config, problems: &mut Problems) -> Policy {
-    let mut policy = Policy { rules: Vec::new(), sites: config.sites.keys().cloned().collect() };
+    let orders = config.sites.values().flat_map(|site| {
+        site.schedules.iter().map(|schedule| Order {
+            konnektor: KonnektorId { site: site.name.clone(), konnektor: schedule.konnektor.clone() },
+            place: schedule.place.short().into(),
+            services: schedule.services.clone(),
+        })
+    });
+    let sites = config.sites.keys().cloned().collect();
+    let mut policy = Policy { rules: Vec::new(), sites, orders: orders.collect() };
     let file = Path::new(FILE);
     let Some(text) = folder.read(file, Readable::ByAll, None, problems) else { return policy };
     let Some(document) = Document::parse(file, &text, problems) else { return policy };

@@ -7,7 +7,7 @@ use sqlx::{Row as _, Sqlite, Transaction};
 use super::StateError;
 
 /// The schema, one step after the other; a step that was released is never edited.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE totp_step (
         username TEXT PRIMARY KEY NOT NULL,
@@ -50,6 +50,25 @@ const MIGRATIONS: [&str; 2] = [
     CREATE TABLE schedule_run (
         schedule TEXT PRIMARY KEY NOT NULL,
         ran_at BIGINT NOT NULL
+    );
+",
+    "
+    DROP TABLE schedule_run;
+    CREATE TABLE slot (
+        schedule TEXT PRIMARY KEY NOT NULL,
+        slot BIGINT NOT NULL,
+        ended BIGINT NOT NULL,
+        tries BIGINT NOT NULL,
+        holder TEXT NOT NULL,
+        not_before BIGINT NOT NULL
+    );
+    CREATE TABLE good_backup (
+        konnektor TEXT PRIMARY KEY NOT NULL,
+        taken_at BIGINT NOT NULL
+    );
+    CREATE TABLE told (
+        what TEXT PRIMARY KEY NOT NULL,
+        told_at BIGINT NOT NULL
     );
 ",
 ];

@@ -1,4 +1,4 @@
-//! What long work leaves behind: numbered jobs, a restore that is not at its end, when a schedule last ran.
+//! What long work leaves behind: numbered jobs, a restore that is not at its end.
 //! Absent on purpose: a backup's content, and who may do what.
 
 use jiff::Timestamp;
@@ -154,34 +154,6 @@ impl State {
         query.execute(&self.0.store.pool).await?;
         Ok(())
     }
-
-    /// When a schedule last ran.
-    ///
-    /// # Errors
-    /// The database.
-    pub async fn last_run(&self, schedule: &str) -> Result<Option<Timestamp>, StateError> {
-        let row = sqlx::query("SELECT ran_at FROM schedule_run WHERE schedule = $1")
-            .bind(schedule)
-            .fetch_optional(&self.0.store.pool)
-            .await?;
-        row.map(|row| Ok(time(row.try_get(0)?))).transpose()
-    }
-
-    /// A schedule runs now, or ran.
-    ///
-    /// # Errors
-    /// The database.
-    pub async fn note_run(&self, schedule: &str, at: Timestamp) -> Result<(), StateError> {
-        sqlx::query(
-            "INSERT INTO schedule_run (schedule, ran_at) VALUES ($1, $2)
-             ON CONFLICT (schedule) DO UPDATE SET ran_at = excluded.ran_at",
-        )
-        .bind(schedule)
-        .bind(at.as_microsecond())
-        .execute(&self.0.store.pool)
-        .await?;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -236,9 +208,5 @@ mod tests {
         assert_eq!(state.unfinished("praxis/second").await.unwrap(), None);
         state.forget_unfinished("praxis/main").await.unwrap();
         assert_eq!(state.unfinished("praxis/main").await.unwrap(), None);
-        let at = "2026-11-21T16:04:05Z".parse().unwrap();
-        state.note_run("praxis/1", at).await.unwrap();
-        assert_eq!(state.last_run("praxis/1").await.unwrap(), Some(at));
-        assert_eq!(state.last_run("praxis/2").await.unwrap(), None);
     }
 }

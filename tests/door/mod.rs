@@ -37,6 +37,8 @@ pub struct Setup {
     pub gateway_more: String,
     /// Replaces policy/rules.toml.
     pub rules: Option<String>,
+    /// Goes behind the example's site file.
+    pub site_more: String,
     /// `policy/sites/NAME.toml` beside the example's, with their passwords in `secrets/NAME`.
     pub sites: Vec<(String, String)>,
     /// Where questions go instead of to the phone.
@@ -63,6 +65,7 @@ impl Default for Setup {
             gateway: Vec::new(),
             gateway_more: String::new(),
             rules: None,
+            site_more: String::new(),
             sites: Vec::new(),
             phone_url: None,
             files: Vec::new(),
@@ -350,6 +353,7 @@ impl Files {
                 konnektor.certificate_pin()
             ),
         );
+        start.site.push_str(&setup.site_more);
         start.write(root).unwrap();
         for (path, content, mode) in &setup.files {
             std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();

@@ -68,6 +68,14 @@ impl Served {
         Self { child, address, log }
     }
 
+    /// The most memory it ever held, in MiB.
+    pub fn most(&self) -> usize {
+        let status = format!("/proc/{}/status", self.child.id().expect("it has ended"));
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
+    }
+
     /// SIGKILL, and no more than that.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();

@@ -31,7 +31,7 @@ impl Foreground {
     /// Ctrl-C, or SSH's signal.
     pub fn interrupt(&self) {
         if let Some(job) = self.job().take() {
-            job.stop(Stop::Safely("interrupted".into()));
+            job.stop(&Stop::Safely("interrupted".into()));
         }
     }
 }

@@ -174,9 +174,9 @@ impl Job {
     }
 
     /// Tells it to stop; the first reason counts, but `Now` counts more.
-    pub fn stop(&self, stop: Stop) {
+    pub fn stop(&self, stop: &Stop) {
         self.stop.send_if_modified(|told| {
-            let counts = match (&told, &stop) {
+            let counts = match (&told, stop) {
                 (None, _) | (Some(Stop::Safely(_)), Stop::Now(_)) => true,
                 (Some(_), _) => false,
             };
@@ -374,10 +374,10 @@ mod tests {
     #[tokio::test]
     async fn the_first_reason_to_stop_counts_but_at_once_counts_more() {
         let job = job();
-        job.stop(Stop::Safely("cancelled".into()));
-        job.stop(Stop::Safely("other".into()));
+        job.stop(&Stop::Safely("cancelled".into()));
+        job.stop(&Stop::Safely("other".into()));
         assert_eq!(job.stopped().await, Stop::Safely("cancelled".into()));
-        job.stop(Stop::Now("withdrawn".into()));
+        job.stop(&Stop::Now("withdrawn".into()));
         assert_eq!(job.stopped().await, Stop::Now("withdrawn".into()));
     }
 }

@@ -40,6 +40,11 @@ fn may_see(started: &Started<Command>, works: &Works, id: &KonnektorId) -> bool 
     FAMILIES.iter().any(|family| works.gate.sites_for(started.who(), *family).contains(&id.site))
 }
 
+/// A schedule's job is theirs who could have begun the same.
+fn may_back_up(started: &Started<Command>, works: &Works, id: &KonnektorId) -> bool {
+    works.gate.sites_for(started.who(), Family::KonnektorBackup).contains(&id.site)
+}
+
 async fn list(started: &Started<Command>, works: &Works, out: &Out) -> Result<Ended, Ended> {
     let records = match works.jobs.state.jobs(200).await {
         Ok(records) => records,
@@ -107,17 +112,15 @@ fn line(record: &JobRecord, works: &Works, language: Language) -> String {
 }
 
 async fn found(started: &Started<Command>, works: &Works, out: &Out, number: u32) -> Result<Arc<Job>, Ended> {
-    match works.jobs.get(number).filter(|job| may_see(started, works, &job.id)) {
-        Some(job) => Ok(job),
-        None => {
-            out.say(match out.language {
-                Language::English => format!("There is no job {number} to be had. What there is: jobs"),
-                Language::German => format!("Einen Auftrag {number} gibt es nicht. Was es gibt: jobs"),
-            })
-            .await?;
-            Err(Ended::failed(exit::USAGE, "no-such-job"))
-        }
+    if let Some(job) = works.jobs.get(number).filter(|job| may_see(started, works, &job.id)) {
+        return Ok(job);
     }
+    out.say(match out.language {
+        Language::English => format!("There is no job {number} to be had. What there is: jobs"),
+        Language::German => format!("Einen Auftrag {number} gibt es nicht. Was es gibt: jobs"),
+    })
+    .await?;
+    Err(Ended::failed(exit::USAGE, "no-such-job"))
 }
 
 async fn attach(
@@ -128,8 +131,12 @@ async fn attach(
     dialog: Option<&mut dyn Dialog>,
 ) -> Result<Ended, Ended> {
     let job = found(started, works, out, number).await?;
-    // What a job says and asks is between it and the person who began it.
-    if job.who.as_ref().is_none_or(|who| who.user() != started.who().user()) {
+    // What a job says and asks is between it and the person who began it; a schedule's asks nothing.
+    let own = match &job.who {
+        Some(who) => who.user() == started.who().user(),
+        None => may_back_up(started, works, &job.id),
+    };
+    if !own {
         out.say(match out.language {
             Language::English => format!("Job {number} is {}'s; only they can follow it.", job.name),
             Language::German => {
@@ -145,7 +152,10 @@ async fn attach(
 
 async fn cancel(started: &Started<Command>, works: &Works, out: &Out, number: u32) -> Result<Ended, Ended> {
     let job = found(started, works, out, number).await?;
-    let own_firm = job.who.as_ref().is_some_and(|who| who.firm() == started.who().firm());
+    let own_firm = match &job.who {
+        Some(who) => who.firm() == started.who().firm(),
+        None => may_back_up(started, works, &job.id),
+    };
     if !own_firm {
         out.say(match out.language {
             Language::English => format!("Job {number} is {}'s, of another firm.", job.name),
@@ -162,7 +172,7 @@ async fn cancel(started: &Started<Command>, works: &Works, out: &Out, number: u3
         .await?;
         return Ok(Ended::done());
     }
-    job.stop(Stop::Safely(format!("cancelled by {}", started.who().user())));
+    job.stop(&Stop::Safely(format!("cancelled by {}", started.who().user())));
     out.say(match out.language {
         Language::English => format!("Job {number} is told to stop at the next safe place."),
         Language::German => format!("Auftrag {number} hält an der nächsten sicheren Stelle an."),

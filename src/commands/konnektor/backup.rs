@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::super::jobs::Desk;
 use super::super::{Ended, Gone, Out, exit};
+use super::changed::{self, Changed};
 use super::{Known, Konnektors, failed, vault_failed};
 use crate::asks::{Command, Into};
 use crate::config::Language;
@@ -84,7 +85,7 @@ pub(in crate::commands) async fn take(
 }
 
 /// Reads services, each step told.
-pub(in crate::commands) async fn read(
+pub(crate) async fn read(
     driver: &dyn Konnektor,
     services: &[ServiceName],
     out: &Out,
@@ -120,17 +121,38 @@ pub(super) async fn backup(
     let kept = take(konnektors, (driver.as_ref(), &known), (services, wanted), by, out).await;
     driver.logout().await;
     let kept = kept?;
+    if kept.incomplete.is_empty() && services.is_empty() {
+        changed::note_good(&desk.works.state, id, taken).await;
+    }
+    let changed = changed::since_last(konnektors, driver.profile(), id, &kept, services.is_empty()).await;
     if *into == Into::Output {
         out.say(format!("{id} {}", kept.name)).await?;
     } else {
         out.line(format!("{id} {}", kept.name)).await?;
         out.data(kept.table).await?;
     }
-    desk.job.set_made(kept.name);
-    if kept.incomplete.is_empty() {
-        return Ok(Ended::done());
+    if let Some(changed) = &changed {
+        out.say(changed.words(out.language)).await?;
     }
-    let list = kept.incomplete.join(", ");
+    desk.job.set_made(kept.name);
+    ended(kept.incomplete, changed.as_ref(), out).await
+}
+
+/// How a backup ended that was kept.
+pub(super) async fn ended(
+    incomplete: Vec<String>,
+    changed: Option<&Changed>,
+    out: &Out,
+) -> Result<Ended, Ended> {
+    if incomplete.is_empty() {
+        return Ok(Ended { exit: exit::DONE, cause: changed.and_then(Changed::cause) });
+    }
+    self::incomplete(&incomplete, out).await
+}
+
+/// Kept is what could be read; says what could not.
+pub(crate) async fn incomplete(services: &[String], out: &Out) -> Result<Ended, Ended> {
+    let list = services.join(", ");
     out.say(match out.language {
         Language::English => {
             format!("Kept, but without: {list}. The account on the box may not be allowed to read them.")
@@ -144,7 +166,7 @@ pub(super) async fn backup(
 }
 
 /// The services and their sizes.
-fn table(reading: &Reading, language: Language) -> String {
+pub(crate) fn table(reading: &Reading, language: Language) -> String {
     let mut text = String::new();
     for read in &reading.services {
         let stripped = match (read.stripped.len(), language) {

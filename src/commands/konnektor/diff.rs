@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::super::{Ended, Input, Out, Works};
+use super::super::{Ended, Gone, Input, Out, Works};
 use super::source::given;
 use super::{backup, failed};
 use crate::asks::{Command, Form, Source};
@@ -17,7 +17,8 @@ use crate::konnektor::{Json, Konnektor, Profile};
 use crate::names::{KonnektorId, ServiceName};
 use crate::prompt::printable;
 
-type Services = BTreeMap<ServiceName, Json>;
+/// Values by their names.
+pub(crate) type Services = BTreeMap<ServiceName, Json>;
 
 /// Runs it.
 pub(super) async fn run(
@@ -35,23 +36,35 @@ pub(super) async fn run(
         Some(new) => (given(works, out, (id, new), input, profile).await?.services, BTreeMap::new()),
         None => of_box(works, out, id, driver.as_ref(), services).await?,
     };
+    let json = started.ask().form() == Form::Json;
+    told(out, json, (&before, &after, &unread), services, profile).await?;
+    Ok(Ended::done())
+}
+
+/// Says what differs, service by service.
+pub(crate) async fn told(
+    out: &Out,
+    json: bool,
+    (before, after, unread): (&Services, &Services, &BTreeMap<ServiceName, String>),
+    services: &[ServiceName],
+    profile: &Profile,
+) -> Result<(), Gone> {
     let wanted = |name: &&ServiceName| services.is_empty() || services.contains(name);
     let mut names: BTreeSet<&ServiceName> = before.keys().chain(after.keys()).filter(wanted).collect();
     names.extend(services);
     let mut found: Vec<(&ServiceName, Result<Diff, String>)> = Vec::new();
     for name in names {
-        if let Some(compared) = compared(name, &before, &after, &unread, profile, out) {
+        if let Some(compared) = compared(name, before, after, unread, profile, out) {
             found.push((name, compared));
         }
     }
-    if started.ask().form() == Form::Json {
+    if json {
         let german = out.language == Language::German;
         let services = found.iter().map(|(name, compared)| match compared {
             Ok(diff) => json!({"service": name, "changes": diff.lines(german)}),
             Err(why) => json!({"service": name, "not_compared": why}),
         });
-        out.json(&services.collect()).await?;
-        return Ok(Ended::done());
+        return out.json(&services.collect()).await;
     }
     if found.is_empty() {
         out.say(out.pick("No difference.", "Kein Unterschied.")).await?;
@@ -63,7 +76,7 @@ pub(super) async fn run(
             Err(why) => out.line(format!("  {why}")).await?,
         }
     }
-    Ok(Ended::done())
+    Ok(())
 }
 
 /// What a service's two values differ in; `None`: nothing.
@@ -110,7 +123,7 @@ async fn of_box(
 }
 
 /// A diff's lines, set in.
-pub(super) async fn show(diff: &Diff, out: &Out) -> Result<(), Ended> {
+pub(crate) async fn show(diff: &Diff, out: &Out) -> Result<(), Gone> {
     for line in diff.lines(out.language == Language::German) {
         out.line(format!("  {}", printable(&line))).await?;
     }

@@ -72,7 +72,7 @@ fn kept_json(backup: &Kept) -> serde_json::Value {
     })
 }
 
-fn seconds(time: Timestamp) -> String {
+pub(super) fn seconds(time: Timestamp) -> String {
     format!("{time:.0}")
 }
 
@@ -123,51 +123,6 @@ pub(super) async fn bad_archive(out: &Out, file: &BackupName, cause: &str) -> En
         Language::German => format!("{file} ist keine gültige Sicherung dieses Geräts: {cause}"),
     };
     said(out, sentence, exit::FAILED, format!("archive={cause}")).await
-}
-
-/// Decrypts and validates all that is kept of a box.
-pub(super) async fn check(works: &Works, out: &Out, id: &KonnektorId) -> Result<Ended, Ended> {
-    let kept = match works.konnektors.vault.list(id).await {
-        Ok(kept) => kept,
-        Err(e) => return Err(vault_failed(out, &e).await),
-    };
-    let (all, mut bad) = (kept.len(), 0);
-    for (nth, backup) in kept.into_iter().enumerate() {
-        out.progress(&format!("{}/{all} {}", nth + 1, backup.name), "").await?;
-        let verdict = match checked(works, id, &backup.name).await {
-            Ok(archive) if archive.about.failed.is_empty() => out.pick("ok", "in Ordnung").to_owned(),
-            Ok(archive) => {
-                let missing: Vec<String> = archive.about.failed.keys().map(ToString::to_string).collect();
-                format!("{}: {}", out.pick("incomplete", "unvollständig"), missing.join(", "))
-            }
-            Err(sentence) => {
-                bad += 1;
-                sentence
-            }
-        };
-        out.progress("", "").await?;
-        out.line(format!("{}\t{verdict}", backup.name)).await?;
-    }
-    if bad == 0 {
-        return Ok(Ended::done());
-    }
-    let sentence = match out.language {
-        Language::English => format!("{bad} of {all} backups cannot be used."),
-        Language::German => format!("{bad} von {all} Sicherungen sind nicht brauchbar."),
-    };
-    Err(said(out, sentence, exit::FAILED, format!("bad-backups={bad}")).await)
-}
-
-/// A kept backup that is whole and of this very box, or why not.
-async fn checked(works: &Works, id: &KonnektorId, name: &BackupName) -> Result<Archive, String> {
-    let german = false;
-    let opened = works.konnektors.vault.get_read(id, name, |from| Archive::read_from(from)).await;
-    match opened {
-        Err(e) => Err(e.sentence(german)),
-        Ok(Err(e)) => Err(e.sentence(german)),
-        Ok(Ok(archive)) if archive.konnektor().as_ref() == Ok(id) => Ok(archive),
-        Ok(Ok(_)) => Err("another-box".into()),
-    }
 }
 
 /// Writes a kept backup to standard output.

@@ -2,13 +2,13 @@
 //! Absent on purpose: what an action means; the profile's schema says what its data must be.
 
 use super::super::jobs::Desk;
-use super::super::{Ended, exit};
+use super::super::{Ended, Gone, Out, exit};
 use super::{failed, said, unknown_firmware};
 use crate::asks::{Command, Data};
 use crate::config::Language;
 use crate::journal::started::Started;
 use crate::konnektor::perform::{back_after_reboot, check, would_remove_last_administrator};
-use crate::konnektor::{Error, Json, Parts};
+use crate::konnektor::{Error, Json, Konnektor, Parts, Profile};
 use crate::names::{ActionName, KonnektorId};
 
 /// How long a box may take to come back.
@@ -24,13 +24,13 @@ pub(super) async fn run(
     let out = &desk.out;
     let (driver, _) = desk.works.konnektors.open(id, out).await?;
     let data = match data {
-        Some(data) => match Json::of_data(&data.0) {
-            Some(json) => Some(json),
-            None => {
+        Some(data) => {
+            let Some(json) = Json::of_data(&data.0) else {
                 let error = Error::BadData { action: action.clone(), what: "JSON".into() };
                 return Err(failed(out, &error).await);
-            }
-        },
+            };
+            Some(json)
+        }
         None => None,
     };
     let allowances = started.allowances();
@@ -61,10 +61,25 @@ pub(super) async fn run(
         Err(e) => return Err(failed(out, &e).await),
     };
     let reboots = driver.profile().action(action).is_some_and(|action| action.reboots);
+    answered(out, driver.profile(), &answer).await?;
+    desk.job.set_delicate(false);
+    if !reboots {
+        driver.logout().await;
+        out.say(out.pick("Done.", "Erledigt.")).await?;
+        return Ok(Ended::done());
+    }
+    match returned(driver.as_ref(), out).await? {
+        Ok(()) => Ok(Ended::done()),
+        Err(e) => Err(failed(out, &e).await),
+    }
+}
+
+/// Says what a box answered, without persons.
+pub(crate) async fn answered(out: &Out, profile: &Profile, answer: &str) -> Result<(), Gone> {
     // Text alone has no members by whose names a patient's could be known.
-    let whole = Json::of_data(&answer).filter(|json| !matches!(json.part().parts(), Parts::Text(_)));
+    let whole = Json::of_data(answer).filter(|json| !matches!(json.part().parts(), Parts::Text(_)));
     if let Some(json) = whole {
-        let (json, _) = driver.profile().without_persons(&json);
+        let (json, _) = profile.without_persons(&json);
         out.line(json.text()).await?;
     } else if !answer.is_empty() {
         // Text of a box could name a patient; what is not JSON cannot be looked through.
@@ -74,24 +89,23 @@ pub(super) async fn run(
         })
         .await?;
     }
-    desk.job.set_delicate(false);
-    if !reboots {
-        driver.logout().await;
-        out.say(out.pick("Done.", "Erledigt.")).await?;
-        return Ok(Ended::done());
-    }
+    Ok(())
+}
+
+/// Waits until a box that restarts is back, and says so.
+pub(crate) async fn returned(driver: &dyn Konnektor, out: &Out) -> Result<Result<(), Error>, Gone> {
     let english = "The box restarts. This waits until it is back, ten minutes at most.";
     let german = "Das Gerät startet neu. Gewartet wird, bis es wieder da ist, höchstens zehn Minuten.";
     out.say(out.pick(english, german)).await?;
-    match back_after_reboot(driver.as_ref(), BACK, &|_| {}).await {
+    match back_after_reboot(driver, BACK, &|_| {}).await {
         Ok(took) => {
             out.say(match out.language {
                 Language::English => format!("It is back after {} s.", took.as_secs()),
                 Language::German => format!("Nach {} s ist es wieder da.", took.as_secs()),
             })
             .await?;
-            Ok(Ended::done())
+            Ok(Ok(()))
         }
-        Err(e) => Err(failed(out, &e).await),
+        Err(e) => Ok(Err(e)),
     }
 }

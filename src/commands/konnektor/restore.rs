@@ -1,24 +1,28 @@
 //! `konnektor restore`: a fresh backup first, then the plan, then the question, then the writes, each read back.
 //! Absent on purpose: how a value is written or compared; the engine does that.
 
+mod watch;
+
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub(super) use watch::end_cause;
+use watch::{Watcher, in_the_way, not_seen, replaced};
+
 use super::super::jobs::{Answers, Desk};
 use super::super::{Ended, Out, exit};
 use super::backup::{By, take};
+use super::plans::{questions, results, show};
 use super::source::{called, given_of, whole_input, with_sum};
 use super::unfinished::{self, Unfinished, word};
-use super::watcher::{Watcher, end_cause, in_the_way, not_seen, replaced};
 use super::{Known, backup, failed, said};
 use crate::asks::{self, Command, Restore, Source, Yes};
 use crate::config::Language;
 use crate::journal::started::Started;
 use crate::konnektor::archive::Sum;
 use crate::konnektor::restore::{
-    self, ByHand, Certificates, End, Kind, LeftOut, NoPlan, Options, Outcome, Patience, Plan, Situation,
-    StepResult,
+    self, ByHand, Certificates, End, LeftOut, NoPlan, Options, Outcome, Patience, Plan, Situation,
 };
 use crate::konnektor::{Given, Identity, Konnektor, Reading};
 use crate::names::{BackupName, HostPort, IncomingName, KonnektorId, ServiceName};
@@ -165,7 +169,7 @@ impl Work<'_> {
         let plan = self.plan(&given, &now, &identity, &wish.options).await?;
         // What the plan does not need is let go: a service can be 50 MB.
         drop((given, now));
-        self.show(&plan, wish).await?;
+        show(out, (&self.id.to_string(), &called(&wish.source, out)), &plan).await?;
         // What may have been written and cannot be looked at is not at its end.
         let attempted = |name| wish.old.as_ref().is_some_and(|old| old.attempted.contains(name));
         let named = |name| plan.steps.is_empty() && wish.options.services.contains(name);
@@ -291,48 +295,11 @@ impl Work<'_> {
         }
     }
 
-    /// The plan as people read it: what is written and how it changes, what is not, what to know.
-    async fn show(&self, plan: &Plan, wish: &Wish) -> Result<(), Ended> {
-        let (out, german) = (self.out(), self.german());
-        out.line(format!("{} ← {}", self.id, called(&wish.source, out))).await?;
-        for note in &plan.notes {
-            out.line(format!("! {}", printable(&note.sentence(german)))).await?;
-        }
-        for step in &plan.steps {
-            out.line(step.sentence(german)).await?;
-            super::diff::show(&step.diff, out).await?;
-        }
-        for (service, why) in &plan.left_out {
-            out.line(format!("- {service}: {}", why.sentence(german))).await?;
-        }
-        if !plan.same.is_empty() {
-            let same: Vec<&str> = plan.same.iter().map(ServiceName::as_str).collect();
-            out.line(format!("= {}", same.join(", "))).await?;
-        }
-        Ok(())
-    }
-
     /// Once before anything is written; twice where certificates are deleted.
     async fn ask(&self, plan: &Plan, yes: Yes) -> Result<(), Ended> {
         let out = self.out();
         let name = self.id.to_string();
-        let deletes = plan.steps.iter().any(|step| step.kind == Kind::DeleteCertificates);
-        let mut questions = vec![match out.language {
-            Language::English => format!("Write {} services to {name}? Type {name}: ", plan.steps.len()),
-            Language::German => {
-                format!("{} Dienste auf {name} schreiben? Tippen Sie {name}: ", plan.steps.len())
-            }
-        }];
-        if deletes {
-            questions.push(match out.language {
-                Language::English => {
-                    format!("ALL client certificates of {name} are deleted first. Type {name} again: ")
-                }
-                Language::German => format!(
-                    "ALLE Clientzertifikate von {name} werden zuerst gelöscht. Tippen Sie noch einmal {name}: "
-                ),
-            });
-        }
+        let questions = questions(plan, &name, out.language);
         for (nth, question) in questions.iter().enumerate() {
             if usize::from(yes) > nth {
                 continue;
@@ -434,12 +401,7 @@ impl Work<'_> {
         mut record: Unfinished,
     ) -> Result<Ended, Ended> {
         let (works, out, german) = (&self.desk.works, self.out(), self.german());
-        for (service, result) in &outcome.results {
-            out.line(format!("{service}\t{}", printable(&result.sentence(german)))).await?;
-            if let StepResult::Differs(diff) = result {
-                super::diff::show(diff, out).await?;
-            }
-        }
+        results(out, &outcome).await?;
         if outcome.address != self.known.spec.address {
             record.address = Some(outcome.address.to_string());
             out.line(match out.language {
@@ -474,8 +436,8 @@ impl Work<'_> {
                     return Err(not_seen(self.out(), &self.unseen).await);
                 }
                 End::Done => {
-                    self.tidy(record.incoming.as_ref()).await;
                     unfinished::forget(works, out, self.id).await?;
+                    self.tidy(record.incoming.as_ref()).await;
                     for by_hand in by_hand {
                         out.line(format!("→ {}", printable(&by_hand.sentence(german)))).await?;
                     }

@@ -3,12 +3,12 @@
 
 use serde_json::json;
 
-use super::super::{Ended, Out, Works};
+use super::super::{Ended, Gone, Out, Works};
 use super::failed;
 use crate::asks::{Command, Form};
 use crate::config::Language;
 use crate::journal::started::Started;
-use crate::konnektor::status_of;
+use crate::konnektor::{Identity, Status, status_of};
 use crate::names::KonnektorId;
 use crate::prompt::printable;
 
@@ -31,12 +31,23 @@ pub(super) async fn status(
         Err(e) => return Err(failed(out, &e).await),
     };
     let known = driver.profile().knows_firmware(&identity.firmware);
-    if started.ask().form() == Form::Json {
+    told(out, started.ask().form() == Form::Json, &id.to_string(), (&identity, &status, known)).await?;
+    Ok(Ended::done())
+}
+
+/// Says what a box is and how it is; `known`: its firmware may be written to.
+pub(crate) async fn told(
+    out: &Out,
+    json: bool,
+    name: &str,
+    (identity, status, known): (&Identity, &Status, bool),
+) -> Result<(), Gone> {
+    if json {
         let lines = status.lines.iter().map(|line| {
             json!({"what": line.english, "value": line.value.as_ref().map(crate::konnektor::Json::value)})
         });
-        out.json(&json!({
-            "konnektor": id.to_string(),
+        let whole = json!({
+            "konnektor": name,
             "product": identity.product_name,
             "vendor": identity.vendor_id,
             "firmware": identity.firmware,
@@ -44,9 +55,8 @@ pub(super) async fn status(
             "hardware": identity.hardware,
             "serial": status.serial,
             "status": lines.collect::<Vec<_>>(),
-        }))
-        .await?;
-        return Ok(Ended::done());
+        });
+        return out.json(&whole).await;
     }
     let german = out.language == Language::German;
     let firmware = match (known, german) {
@@ -56,14 +66,14 @@ pub(super) async fn status(
     };
     let serial = status.serial.clone().unwrap_or_else(|| "?".into());
     let rows = [
-        (out.pick("Konnektor", "Konnektor"), id.to_string()),
+        ("Konnektor", name.to_owned()),
         (out.pick("Product", "Produkt"), identity.product_name.clone()),
         ("Firmware", firmware),
         ("Hardware", identity.hardware.clone()),
         (out.pick("Serial number", "Seriennummer"), serial),
     ];
-    for (name, value) in rows {
-        out.line(format!("{name}\t{}", printable(&value))).await?;
+    for (what, value) in rows {
+        out.line(format!("{what}\t{}", printable(&value))).await?;
     }
     for line in &status.lines {
         let name = if german { &line.german } else { &line.english };
@@ -76,5 +86,5 @@ pub(super) async fn status(
         );
         out.line(format!("{name}\t{}", printable(&value.chars().take(2000).collect::<String>()))).await?;
     }
-    Ok(Ended::done())
+    Ok(())
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::super::jobs::{Answers, Desk, Job};
-use super::super::{Ended, Out, Works, exit};
+use super::super::{Ended, Gone, Out, Works, exit};
 use super::backup::{By, take};
 use super::source::given;
 use super::{backup, failed, said, unknown_firmware};
@@ -40,21 +40,26 @@ pub(super) async fn list(
         Ok(found) => found,
         Err(e) => return Err(failed(out, &e).await),
     };
-    if started.ask().form() == Form::Json {
+    told(out, started.ask().form() == Form::Json, &found).await?;
+    Ok(Ended::done())
+}
+
+/// Says which card terminals there are.
+pub(crate) async fn told(out: &Out, json: bool, found: &[Terminal]) -> Result<(), Gone> {
+    if json {
         let rows = found.iter().map(|one| {
             json!({"id": one.id, "mac": one.mac, "hostname": one.hostname, "serial": one.serial,
                 "address": one.address, "state": one.state})
         });
-        out.json(&rows.collect()).await?;
-        return Ok(Ended::done());
+        return out.json(&rows.collect()).await;
     }
     if found.is_empty() {
         out.say(out.pick("It lists no card terminals.", "Es nennt keine Kartenterminals.")).await?;
     }
-    for one in &found {
+    for one in found {
         out.line(row(one)).await?;
     }
-    Ok(Ended::done())
+    Ok(())
 }
 
 fn row(one: &Terminal) -> String {
@@ -101,19 +106,8 @@ pub(super) async fn remap(
         Ok(new) => new,
         Err(e) => return Err(failed(out, &e).await),
     };
-    let remap = decided(&desk.job, out, (&old, &new), chosen).await?;
-    for (from, to, by) in &remap.pairs {
-        let (from, to) = (printable(from), printable(to));
-        out.line(format!("{from} → {to}\t{}", by.sentence(german))).await?;
-    }
-    for lost in &remap.lost {
-        let lost = printable(lost);
-        out.line(format!(
-            "{lost} → ?\t{}",
-            out.pick("nothing like it on the box", "nichts Ähnliches am Gerät")
-        ))
-        .await?;
-    }
+    let remap = decided(desk.job.as_ref(), out, (&old, &new), chosen).await?;
+    told_pairs(out, &remap).await?;
     let Some(service) = terminals::references(profile).cloned() else {
         return Err(failed(out, &Error::NotInProfile { key: "terminals".into() }).await);
     };
@@ -157,11 +151,25 @@ pub(super) async fn remap(
             "Die Verweise stimmen noch nicht. Noch einmal versuchen; oder zurück: konnektor einlesen -i {id} -f {before} -s {service}"
         ),
     };
-    Err(said(out, sentence, exit::FAILED, super::watcher::end_cause(&outcome.end)).await)
+    Err(said(out, sentence, exit::FAILED, super::restore::end_cause(&outcome.end)).await)
+}
+
+/// Says which terminal is which.
+pub(crate) async fn told_pairs(out: &Out, remap: &Remap) -> Result<(), Gone> {
+    for (from, to, by) in &remap.pairs {
+        let (from, to) = (printable(from), printable(to));
+        out.line(format!("{from} → {to}\t{}", by.sentence(out.language == Language::German))).await?;
+    }
+    for lost in &remap.lost {
+        let lost = printable(lost);
+        let nothing = out.pick("nothing like it on the box", "nichts Ähnliches am Gerät");
+        out.line(format!("{lost} → ?\t{nothing}")).await?;
+    }
+    Ok(())
 }
 
 /// Done, but for terminals that were not found again.
-async fn ended(out: &Out, remap: &Remap) -> Result<Ended, Ended> {
+pub(crate) async fn ended(out: &Out, remap: &Remap) -> Result<Ended, Ended> {
     if remap.lost.is_empty() {
         return Ok(Ended::done());
     }
@@ -174,8 +182,8 @@ async fn ended(out: &Out, remap: &Remap) -> Result<Ended, Ended> {
 }
 
 /// Which is which: what is ambiguous is asked, one by one.
-async fn decided(
-    job: &Job,
+pub(crate) async fn decided(
+    job: &dyn Answers,
     out: &Out,
     (old, new): (&[Terminal], &[Terminal]),
     chosen: &[(String, String)],

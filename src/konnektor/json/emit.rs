@@ -1,6 +1,8 @@
 //! Reads any JSON and writes it compactly, in one pass, without the members and cards that rules take out.
 //! Absent on purpose: a tree; what is not kept is cut off the text again.
 
+use std::fmt::Write as _;
+
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use crate::konnektor::personal::{self, segment};
@@ -85,7 +87,8 @@ impl<'de> Visitor<'de> for Emit<'_> {
             }
             if self.rules.is_some() {
                 self.to.at.truncate(path);
-                self.to.at.push_str(&format!("/{index}"));
+                // Writing into a String has no way to fail.
+                write!(self.to.at, "/{index}").unwrap_or_default();
             }
             match items.next_element_seed(self.inner())? {
                 Some(Stays::Yes) => first = false,

@@ -161,6 +161,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "called with json!")]
     fn sent(action: &str, data: serde_json::Value) -> Result<(String, String), Error> {
         let profile = Profile::secunet().unwrap();
         let way = profile.perform_way(&action.parse().unwrap(), Some(&Json::of(&data)))?;

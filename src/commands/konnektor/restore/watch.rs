@@ -1,20 +1,21 @@
-//! What goes along with a restore: each step noted before it is done, and the sentences about one that is unfinished.
-//! Absent on purpose: the restore.
+//! What is noted before each write, and told while it runs.
+//! Absent on purpose: the writes.
 
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 
-use super::super::jobs::Desk;
-use super::super::{Ended, Out, exit};
-use super::said;
-use super::unfinished::{self, Unfinished};
+use super::super::super::jobs::Desk;
+use super::super::super::{Ended, Out, exit};
+use super::super::plans::told;
+use super::super::said;
+use super::super::unfinished::{self, Unfinished};
 use crate::config::Language;
 use crate::konnektor::restore::{End, Event, Kind, Step, StepResult, Stop, Watch};
 use crate::names::{KonnektorId, ServiceName};
 
 /// For the journal.
-pub(super) fn end_cause(end: &End) -> String {
+pub(in super::super) fn end_cause(end: &End) -> String {
     match end {
         End::Done => "restore=done".into(),
         End::Failed => "restore=not-all-taken".into(),
@@ -80,13 +81,7 @@ impl Watch for Watcher<'_> {
     async fn after(&self, _step: &Step, _result: &StepResult) {}
 
     fn told(&self, event: &Event<'_>) {
-        let german = self.desk.out.language == Language::German;
-        let line = event.sentence(german);
-        let bar = if let Event::Writing { n, of, .. } = event {
-            format!("[{:<of$}] {line}", "#".repeat(*n), of = *of)
-        } else {
-            line.clone()
-        };
+        let (bar, line) = told(event, self.desk.out.language == Language::German);
         self.desk.job.progress(&bar, &line);
     }
 }

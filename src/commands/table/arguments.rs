@@ -1,0 +1,91 @@
+//! The arguments that rows share, and what is read out of them.
+//! Absent on purpose: meaning; each gives data of `asks`.
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches};
+
+use crate::asks::{Certificates, Into, Source, Which};
+use crate::names::ServiceName;
+
+pub(super) fn parsed<T: std::str::FromStr<Err = crate::names::BadName> + Clone + Send + Sync + 'static>()
+-> ValueParser {
+    ValueParser::new(|text: &str| text.parse::<T>())
+}
+
+pub(super) fn destination(text: &str) -> Result<Into, crate::names::BadName> {
+    if text == "-" { Ok(Into::Output) } else { text.parse().map(Into::Named) }
+}
+
+pub(super) fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+/// `incoming/NAME.json`, a kept backup's name, or `-`.
+pub(super) fn a_source(text: &str) -> Result<Source, crate::names::BadName> {
+    match (text, text.strip_prefix("incoming/")) {
+        ("-", _) => Ok(Source::Input),
+        (_, Some(name)) => name.parse().map(Source::Incoming),
+        (_, None) => text.parse().map(Source::Kept),
+    }
+}
+
+pub(super) fn source() -> Arg {
+    Arg::new("file").short('f').value_name("FILE|-").value_parser(a_source as fn(&str) -> _)
+}
+
+/// `CT_ID_0001=CT_ID_0011`
+pub(super) fn pair(text: &str) -> Result<(String, String), crate::names::BadName> {
+    let bad = crate::names::BadName { what: "pair", form: "OLD=NEW" };
+    let (old, new) = text.split_once('=').ok_or(bad)?;
+    let fits = |id: &str| !id.is_empty() && id.len() <= 128;
+    if fits(old) && fits(new) { Ok((old.to_owned(), new.to_owned())) } else { Err(bad) }
+}
+
+pub(super) fn dry_run() -> Arg {
+    Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue)
+}
+
+/// Said twice, it answers the second question too.
+pub(super) fn yes() -> Arg {
+    Arg::new("yes").long("yes").action(ArgAction::Count)
+}
+
+/// The strongest of what was said.
+pub(super) fn certificates(m: &ArgMatches) -> Certificates {
+    let said: Vec<&String> = m.get_many::<String>("certificates").into_iter().flatten().collect();
+    let has = |words: [&str; 2]| said.iter().any(|word| words.contains(&word.as_str()));
+    if has(["delete", "loeschen"]) {
+        Certificates::Delete
+    } else if has(["overwrite", "ueberschreiben"]) {
+        Certificates::Overwrite
+    } else {
+        Certificates::New
+    }
+}
+
+pub(super) fn which() -> Arg {
+    Arg::new("which").short('i').value_name("SITE[/KONNEKTOR]").value_parser(parsed::<Which>())
+}
+
+pub(super) fn services() -> Arg {
+    let parser = parsed::<ServiceName>();
+    Arg::new("services")
+        .short('s')
+        .value_name("SERVICE,…")
+        .value_delimiter(',')
+        .action(ArgAction::Append)
+        .value_parser(parser)
+}
+
+/// Read by [`crate::asks::Command::form`]; `konnektor show` is JSON with and without it.
+pub(super) fn json() -> Arg {
+    Arg::new("json").long("json").action(ArgAction::SetTrue)
+}
+
+pub(super) fn konnektor(m: &ArgMatches) -> Which {
+    m.get_one::<Which>("which").cloned().unwrap_or(Which::Only)
+}
+
+pub(super) fn service_list(m: &ArgMatches) -> Vec<ServiceName> {
+    m.get_many::<ServiceName>("services").into_iter().flatten().cloned().collect()
+}
