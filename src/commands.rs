@@ -161,6 +161,12 @@ async fn begin_and_follow(
         Ok(job) => job,
         Err(not) => {
             let (started, e) = *not;
+            if matches!(e, jobs::NotBegun::TooMany) {
+                let english = "Too many of your jobs run or wait at this box already; let one end, or end one: jobs cancel N";
+                let german = "Es laufen oder warten an diesem Gerät schon zu viele Ihrer Aufträge; erst muss einer enden: jobs cancel N";
+                out.say(out.pick(english, german)).await.ok();
+                return finished(started, Ended::failed(exit::FAILED, "too-many-jobs"), out).await;
+            }
             tracing::error!("a job could not be noted: {e}");
             let english = "The job could not be noted, so it was not begun. Tell the operator.";
             let german = "Der Auftrag ließ sich nicht vermerken, also wurde er nicht begonnen. Sagen Sie es dem Betreiber.";

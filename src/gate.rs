@@ -142,6 +142,29 @@ impl Gate {
         Some(Refused::Denied { family, site: site.cloned(), why })
     }
 
+    /// As [`Gate::withdrawn`], and whether what the rule allowed beyond the ask is gone.
+    pub async fn withdrawn_from<A: Ask>(&self, started: &Started<A>) -> Option<Refused> {
+        let (ask, who) = (started.ask(), started.who());
+        if let Some(refused) = self.withdrawn(ask, who).await {
+            return Some(refused);
+        }
+        let had = started.allowances();
+        let has = {
+            let (rules, grants) = (self.rules.load(), self.grants.load());
+            rules.policy.allowances(who, ask, &grants, self.clock.now()).unwrap_or_default()
+        };
+        if (has.any_firmware || !had.any_firmware) && (has.spelled_out || !had.spelled_out) {
+            return None;
+        }
+        let line = Entry { site: ask.site().cloned(), target: ask.target(), ..of(who, Event::Refused) };
+        match self.refused(line, "withdrawn: allowance", None, ask.as_asked()).await {
+            Ok(()) => {
+                Some(Refused::Denied { family: ask.family(), site: ask.site().cloned(), why: Denied::NoRule })
+            }
+            Err(refused) => Some(refused),
+        }
+    }
+
     /// Settles which Konnektor is meant. What cannot be settled is refused, and that is in the journal.
     pub async fn settle(&self, draft: Draft, who: &Who) -> Result<Command, Refused> {
         let rules = self.rules.load_full();

@@ -209,6 +209,19 @@ impl Policy {
         self.rule_for(who, &Wish::of(ask), grants, now).map(|_| ())
     }
 
+    /// What the rule that permits this allows beyond it, now; `None`: none permits it.
+    pub fn allowances(
+        &self,
+        who: &Who,
+        ask: &impl Ask,
+        grants: &Snapshot,
+        now: Timestamp,
+    ) -> Option<Allowances> {
+        let wish = Wish::of(ask);
+        let any_firmware = self.rule_for(who, &wish, grants, now).ok()?.any_firmware;
+        Some(Allowances { any_firmware, spelled_out: self.spells_out(who, &wish, now) })
+    }
+
     /// Does a rule that counts now spell this very action out?
     fn spells_out(&self, who: &Who, wish: &Wish<'_>, now: Timestamp) -> bool {
         let Some(action) = wish.action else { return false };

@@ -33,12 +33,8 @@ fn profile() -> (&'static str, String, u32) {
 }
 
 async fn folder(latency: Duration) -> Door {
-    let setup = Setup {
-        rules: Some(RULES.into()),
-        files: vec![profile()],
-        box_latency: latency,
-        ..Setup::default()
-    };
+    let setup =
+        Setup { rules: Some(RULES.into()), files: vec![profile()], box_latency: latency, ..Setup::default() };
     let mut door = Door::open(setup).await;
     door.house.close().await;
     door

@@ -4,7 +4,7 @@
 use crate::asks::Data;
 
 /// Members whose values are never written down, compared without case, `_` and `-`.
-const SECRET: [&str; 14] = [
+const SECRET: [&str; 17] = [
     "password",
     "passwort",
     "kennwort",
@@ -19,7 +19,12 @@ const SECRET: [&str; 14] = [
     "privatekey",
     "credential",
     "geheimnis",
+    "passphrase",
+    "pwd",
+    "pw",
 ];
+/// And members whose names end so, such as `newPin`.
+const SECRET_END: [&str; 4] = ["pin", "puk", "pwd", "pass"];
 
 /// A line's words, the JSON behind `-d` as one of them; it may stand in single quotes, as a shell would want it.
 pub(super) fn words(line: &str) -> (Vec<&str>, Option<Data>) {
@@ -44,6 +49,37 @@ pub(super) fn words(line: &str) -> (Vec<&str>, Option<Data>) {
 
 /// The line with the values of secret members as `"***"`, whether it parses or not. `None`: there are none.
 pub fn masked(line: &[u8]) -> Option<Vec<u8>> {
+    let members = of_members(line);
+    let bare = of_bare_words(members.as_deref().unwrap_or(line));
+    bare.or(members)
+}
+
+/// Shells take quotes away, and people forget them: behind a secret's name and a colon or `=` nothing stays, up to the
+/// line's end, for where such a value ends nobody knows.
+fn of_bare_words(line: &[u8]) -> Option<Vec<u8>> {
+    let is_word = |b: &u8| b.is_ascii_alphanumeric() || b"_-".contains(b) || !b.is_ascii();
+    let is_between = |b: &&u8| b"\\\"'".contains(b) || b.is_ascii_whitespace();
+    let skipped =
+        |from: usize| from + line.get(from..).unwrap_or_default().iter().take_while(is_between).count();
+    let mut at = 0;
+    while let Some(begins) = line.get(at..)?.iter().position(is_word).map(|n| at + n) {
+        let ends = begins + line.get(begins..)?.iter().take_while(|b| is_word(b)).count();
+        at = ends;
+        let colon = skipped(ends);
+        if !line.get(colon).is_some_and(|b| b":=".contains(b)) || !says_secret(line.get(begins..ends)?) {
+            continue;
+        }
+        let value = line.get(skipped(colon + 1)..)?;
+        if value.is_empty() || value.starts_with(b"***") {
+            continue;
+        }
+        let kept = line.get(..=colon)?;
+        return Some([kept, b"\"***\""].concat());
+    }
+    None
+}
+
+fn of_members(line: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(line.len());
     let (mut rest, mut any) = (line, false);
     while let Some(at) = memchr::memchr(b'"', rest) {
@@ -89,9 +125,14 @@ fn string(from: &[u8]) -> &[u8] {
 }
 
 fn is_secret(name: &[u8]) -> bool {
-    let text = serde_json::from_slice::<String>(name).unwrap_or_default();
+    says_secret(serde_json::from_slice::<String>(name).unwrap_or_default().as_bytes())
+}
+
+fn says_secret(name: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(name);
     let folded: String = text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     SECRET.iter().any(|secret| folded == *secret || (secret.len() > 4 && folded.contains(secret)))
+        || SECRET_END.iter().any(|end| folded.ends_with(end))
 }
 
 #[cfg(test)]
@@ -128,6 +169,17 @@ mod tests {
             (r#"-d {"admin-password" : "unfinished"#, r#"-d {"admin-password":"***""#),
             (r#"-d {"secret":{"a":["x"]}}"#, r#"-d {"secret":"***""#),
             (r#"-d {"a":{"token":"x"},"b":"y"}"#, r#"-d {"a":{"token":"***"},"b":"y"}"#),
+        ] {
+            assert_eq!(of(line).as_deref(), Some(shown), "{line}");
+        }
+        // What is left of it when a shell took the quotes away, or where they are none of JSON's.
+        for (line, shown) in [
+            (r"-d {user:anna,password:Geheim 4711}", r#"-d {user:anna,password:"***""#),
+            (r"-d {'newPin':'123456'}", r#"-d {'newPin':"***""#),
+            (r#"-d {\"password\":\"Geheim\"}"#, r#"-d {\"password\":"***""#),
+            (r"-d password=Geheim", r#"-d password="***""#),
+            (r#"-d {"passphrase":"Geheim"}"#, r#"-d {"passphrase":"***"}"#),
+            (r#"-d {"userPin":"123456","pw":"Geheim"}"#, r#"-d {"userPin":"***","pw":"***"}"#),
         ] {
             assert_eq!(of(line).as_deref(), Some(shown), "{line}");
         }

@@ -78,6 +78,17 @@ impl Input {
         self.changed.notify_one();
     }
 
+    /// Returns once its end is there, whichever it is: until then nobody who waits for it should hold what others want.
+    pub async fn ended(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.state().end.is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// All of it, once; a second call finds nothing.
     ///
     /// # Errors

@@ -33,6 +33,8 @@ pub use standing::begin_standing;
 const GRACE: Duration = Duration::from_secs(20);
 /// How often it is looked whether what permitted the work is still there.
 const LOOK: Duration = Duration::from_millis(400);
+/// Jobs of one person that run or wait at one box.
+const OWN: usize = 4;
 /// Ended jobs whose last words are kept in memory.
 const REMEMBERED: usize = 64;
 
@@ -138,27 +140,44 @@ pub(super) struct Desk {
     pub(super) input: Option<Arc<Input>>,
 }
 
+/// Why a job was not begun.
+#[derive(Debug, thiserror::Error)]
+pub enum NotBegun {
+    /// So many of this person's run or wait at the box already.
+    #[error("{OWN} jobs of one person at one box already")]
+    TooMany,
+    /// The state cannot be written.
+    #[error(transparent)]
+    State(#[from] crate::state::StateError),
+}
+
 /// Begins a job for a command that was permitted and journalled.
 ///
 /// # Errors
-/// The state cannot be written; nothing was begun.
+/// [`NotBegun`]; nothing was begun.
 pub async fn begin(
     started: Started<Command>,
     works: &Arc<Works>,
     language: Language,
     input: Option<Arc<Input>>,
-) -> Result<Arc<Job>, Box<(Started<Command>, crate::state::StateError)>> {
+) -> Result<Arc<Job>, Box<(Started<Command>, NotBegun)>> {
     let Some(id) = started.ask().verb.konnektor().cloned() else {
         // Only verbs about a box are jobs; the state says nothing else.
         let error = crate::state::StateError::Url;
-        return Err(Box::new((started, error)));
+        return Err(Box::new((started, error.into())));
     };
     let who = started.who().clone();
+    // A line that drops leaves its job behind, so the bounds on lines are none on jobs.
+    let is_own =
+        |job: &&Arc<Job>| job.id == id && job.who.as_ref().is_some_and(|other| other.user() == who.user());
+    if works.jobs.running().iter().filter(is_own).count() >= OWN {
+        return Err(Box::new((started, NotBegun::TooMany)));
+    }
     let command = String::from_utf8_lossy(started.ask().as_asked()).into_owned();
     let noted = works.jobs.note(&id, Some(&who), who.user().as_str(), &command, language).await;
     let job = match noted {
         Ok(job) => job,
-        Err(e) => return Err(Box::new((started, e))),
+        Err(e) => return Err(Box::new((started, e.into()))),
     };
     let (works, running) = (Arc::clone(works), Arc::clone(&job));
     let tracked = works.clone();
@@ -169,7 +188,7 @@ pub async fn begin(
         let withdrawn = async {
             loop {
                 tokio::time::sleep(LOOK).await;
-                if let Some(refused) = works.gate.withdrawn(started.ask(), started.who()).await {
+                if let Some(refused) = works.gate.withdrawn_from(&started).await {
                     return sentences::refused(&refused, out.language);
                 }
             }
@@ -205,6 +224,10 @@ async fn worked(
     let (job, out) = (&desk.job, &desk.out);
     let turn = works.jobs.turn(&job.id);
     let work = AssertUnwindSafe(async {
+        // A client that never ends its input holds its own line, not the box.
+        if let Some(input) = &desk.input {
+            input.ended().await;
+        }
         let _turn = if let Ok(turn) = turn.try_lock() {
             turn
         } else {
@@ -219,29 +242,38 @@ async fn worked(
     })
     .catch_unwind();
     tokio::pin!(work);
-    let stopped = async {
-        tokio::select! {
-            stop = job.stopped() => stop,
-            sentence = withdrawn => {
-                // Nobody has to hear it; it is in the journal.
-                out.say(sentence).await.ok();
-                Stop::Now("withdrawn".into())
-            }
-        }
+    let withdrawn = async {
+        let sentence = withdrawn.await;
+        // Nobody has to hear it; it is in the journal.
+        out.say(sentence).await.ok();
+        Stop::Now("withdrawn".into())
     };
-    let stop = tokio::select! {
-        done = &mut work => return done.map_or_else(|_| panicked(), |ended| ended.unwrap_or_else(|ended| ended)),
-        stop = stopped => stop,
+    tokio::pin!(withdrawn);
+    let over = |done: Result<Result<Ended, Ended>, _>| {
+        done.map_or_else(|_| panicked(), |ended| ended.unwrap_or_else(|ended| ended))
     };
-    let exit = if stop == Stop::Now("withdrawn".into()) { exit::REFUSED } else { exit::FAILED };
+    let mut stop = tokio::select! {
+        done = &mut work => return over(done),
+        stop = job.stopped() => stop,
+        stop = &mut withdrawn => stop,
+    };
     if let Stop::Safely(cause) = &stop
         && job.is_delicate()
-        && let Ok(done) = tokio::time::timeout(GRACE, &mut work).await
     {
-        let ended = done.map_or_else(|_| panicked(), |ended| ended.unwrap_or_else(|ended| ended));
-        let cause = ended.cause.map_or_else(|| cause.clone(), |other| format!("{cause}; {other}"));
-        return Ended { exit: ended.exit, cause: Some(cause) };
+        let cause = cause.clone();
+        tokio::select! {
+            done = &mut work => {
+                let ended = over(done);
+                let cause = ended.cause.map_or_else(|| cause.clone(), |other| format!("{cause}; {other}"));
+                return Ended { exit: ended.exit, cause: Some(cause) };
+            }
+            // Who was cancelled first keeps no longer what is taken from them meanwhile.
+            now = job.stopped_now() => stop = Stop::Now(now),
+            now = &mut withdrawn => stop = now,
+            () = tokio::time::sleep(GRACE) => {}
+        }
     }
+    let exit = if stop == Stop::Now("withdrawn".into()) { exit::REFUSED } else { exit::FAILED };
     let (Stop::Now(cause) | Stop::Safely(cause)) = stop;
     out.say(show::stopped(&cause, out.language)).await.ok();
     Ended::failed(exit, cause)

@@ -15,6 +15,8 @@ use crate::names::ServiceName;
 
 /// A larger file is refused.
 pub const LARGEST: u64 = 256 * 1024 * 1024;
+/// Values in a file: items and members.
+const VALUES: usize = 4_000_000;
 /// Unknown names that are kept.
 const UNKNOWN: usize = 20;
 /// Levels of a file: a value's, and two around it.
@@ -104,6 +106,9 @@ pub enum BadGiven {
         /// From 1.
         column: usize,
     },
+    /// More values than any box has: each costs far more memory than its text.
+    #[error("the file holds more than {VALUES} values")]
+    TooMany,
     /// Larger than 256 MiB.
     #[error("the file is larger than 256 MiB")]
     TooLarge,
@@ -130,6 +135,7 @@ impl BadGiven {
             Self::Twice { service, line, column } => format!("Zeile {line}, Spalte {column}: {service} steht doppelt da"),
             Self::TooDeep { line, column } => format!("Zeile {line}, Spalte {column}: tiefer als 120 Ebenen verschachtelt"),
             Self::Inexact { line, column } => format!("Zeile {line}, Spalte {column}: eine Zahl, die zu groß ist, um genau erhalten zu bleiben; bitte als Text in Anführungszeichen schreiben"),
+            Self::TooMany => format!("Die Datei enthält mehr als {VALUES} Werte"),
             Self::TooLarge => "Die Datei ist größer als 256 MiB".into(),
             Self::Unread => "Die Datei ließ sich nicht bis zum Ende lesen".into(),
         }
@@ -364,6 +370,7 @@ struct Watched<R> {
     line: usize,
     column: usize,
     depth: usize,
+    values: usize,
     in_string: bool,
     escaped: bool,
     number: Vec<u8>,
@@ -382,6 +389,7 @@ impl<R: Read> Watched<R> {
             line: 1,
             column: 0,
             depth: 0,
+            values: 0,
             in_string: false,
             escaped: false,
             number: Vec::with_capacity(NUMBER),
@@ -417,9 +425,13 @@ impl<R: Read> Watched<R> {
         }
         match byte {
             b'"' => self.in_string = true,
-            b'[' | b'{' => self.depth += 1,
+            b',' => self.values += 1,
+            b'[' | b'{' => (self.depth, self.values) = (self.depth + 1, self.values + 1),
             b']' | b'}' => self.depth = self.depth.saturating_sub(1),
             _ => {}
+        }
+        if self.values > VALUES {
+            return Err(BadGiven::TooMany);
         }
         if self.depth > DEEPEST { Err(BadGiven::TooDeep { line, column }) } else { Ok(()) }
     }

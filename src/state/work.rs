@@ -50,7 +50,7 @@ impl State {
         .bind(self.0.store.clock.now().as_microsecond())
         .execute(&mut *transaction)
         .await?;
-        sqlx::query("DELETE FROM job WHERE number <= $1")
+        sqlx::query("DELETE FROM job WHERE number <= $1 AND ended_at IS NOT NULL")
             .bind(number - JOBS_MAX)
             .execute(&mut *transaction)
             .await?;
@@ -87,14 +87,14 @@ impl State {
         Ok(done.rows_affected())
     }
 
-    /// The latest jobs, the oldest of them first.
+    /// Those that have no end yet and the latest of the others, the oldest of each first, those without an end last.
     ///
     /// # Errors
     /// The database.
     pub async fn jobs(&self, most: u32) -> Result<Vec<JobRecord>, StateError> {
         let rows = sqlx::query(
             "SELECT number, konnektor, who, command, began_at, ended_at, exit_code, cause
-             FROM job ORDER BY number DESC LIMIT $1",
+             FROM job ORDER BY ended_at IS NOT NULL, number DESC LIMIT $1",
         )
         .bind(i64::from(most))
         .fetch_all(&self.0.store.pool)
@@ -181,6 +181,20 @@ mod tests {
         assert_eq!(jobs.iter().map(|job| job.number).collect::<Vec<_>>(), [2, 3]);
         assert_eq!((jobs[0].exit, jobs[0].cause.as_deref()), (Some(1), Some("gateway-ended")));
         assert_eq!((jobs[1].exit, jobs[1].ended), (None, None));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_runs_is_not_hidden_by_any_number_of_later_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("state.sqlite").display());
+        let state = State::open(&url, Clock::system()).await.unwrap();
+        assert_eq!(state.begin_job("praxis/main", "firm-jane.doe", "konnektor restore").await.unwrap(), 1);
+        for _ in 0..5 {
+            let number = state.begin_job("labor/main", "other-max.muster", "konnektor backup").await.unwrap();
+            state.end_job(number, 1, None).await.unwrap();
+        }
+        let jobs = state.jobs(3).await.unwrap();
+        assert_eq!(jobs.iter().map(|job| job.number).collect::<Vec<_>>(), [5, 6, 1]);
     }
 
     #[tokio::test]

@@ -80,9 +80,13 @@ pub async fn follow(job: &Arc<Job>, out: &Out, dialog: Option<&mut dyn Dialog>) 
                             continue;
                         }
                         next = show(job, next, out).await?;
-                        let answer = dialog.ask(&question.text).await;
-                        // The job may have ended meanwhile; then nobody waits for the answer.
-                        question.answer.send(answer).ok();
+                        let mut waiting = question.answer;
+                        let answer = tokio::select! {
+                            answer = dialog.ask(&question.text) => answer,
+                            // The job has ended meanwhile, or waits no longer.
+                            () = waiting.closed() => continue,
+                        };
+                        waiting.send(answer).ok();
                     }
                 }
             }

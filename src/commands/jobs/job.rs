@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,6 +19,9 @@ use crate::names::KonnektorId;
 const SAID_MAX: usize = 256 * 1024;
 /// And so many pieces.
 const PIECES_MAX: usize = 8192;
+
+/// How long a question waits for its answer: meanwhile nobody else works at the box.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Why it ends before it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,6 +206,17 @@ impl Job {
         }
     }
 
+    /// Returns when it is told to stop at once.
+    pub(super) async fn stopped_now(&self) -> String {
+        let mut told = self.stop.subscribe();
+        if let Ok(stop) = told.wait_for(|stop| matches!(stop, Some(Stop::Now(_)))).await
+            && let Some(Stop::Now(cause)) = stop.as_ref()
+        {
+            return cause.clone();
+        }
+        std::future::pending().await
+    }
+
     /// How far it is; returns at once.
     pub fn progress(&self, bar: &str, line: &str) {
         self.push(Said::Progress(bar.to_owned(), line.to_owned()));
@@ -277,6 +292,7 @@ impl Answers for Job {
             // Nobody is there who could answer, or not any more.
             _ = answering.wait_for(|n| *n == 0) => None,
             answer = asking => answer,
+            () = tokio::time::sleep(PATIENCE) => None,
         }
     }
 }
@@ -345,6 +361,14 @@ mod tests {
         drop(following);
         assert_eq!(asking.await.unwrap(), None);
         drop(question);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_nobody_answers_is_not_asked_for_ever() {
+        let job = job();
+        let _following = job.answering();
+        let asked = tokio::time::timeout(2 * PATIENCE, job.ask("sure?")).await;
+        assert_eq!(asked, Ok(None));
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use crate::asks::{Command, Data};
 use crate::config::Language;
 use crate::journal::started::Started;
 use crate::konnektor::perform::{back_after_reboot, check, would_remove_last_administrator};
-use crate::konnektor::{Error, Json, Konnektor, Profile};
+use crate::konnektor::{Error, Json, Konnektor, Parts, Profile};
 use crate::names::{ActionName, KonnektorId};
 
 /// How long a box may take to come back.
@@ -76,16 +76,16 @@ pub(super) async fn run(
 
 /// Says what a box answered, without persons.
 pub(crate) async fn answered(out: &Out, profile: &Profile, answer: &str) -> Result<(), Gone> {
-    if let Some(json) = Json::of_data(answer) {
+    // Text alone has no members by whose names a patient's could be known.
+    let whole = Json::of_data(answer).filter(|json| !matches!(json.part().parts(), Parts::Text(_)));
+    if let Some(json) = whole {
         let (json, _) = profile.without_persons(&json);
         out.line(json.text()).await?;
     } else if !answer.is_empty() {
         // Text of a box could name a patient; what is not JSON cannot be looked through.
         out.say(match out.language {
-            Language::English => format!("The box answered {} bytes that are not JSON.", answer.len()),
-            Language::German => {
-                format!("Das Gerät antwortete mit {} Bytes, die kein JSON sind.", answer.len())
-            }
+            Language::English => format!("The box answered {} bytes of plain text.", answer.len()),
+            Language::German => format!("Das Gerät antwortete mit {} Bytes reinem Text.", answer.len()),
         })
         .await?;
     }

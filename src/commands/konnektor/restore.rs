@@ -8,23 +8,24 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 pub(super) use watch::end_cause;
-use watch::{Watcher, in_the_way};
+use watch::{Watcher, in_the_way, not_seen, replaced};
 
 use super::super::jobs::{Answers, Desk};
 use super::super::{Ended, Out, exit};
 use super::backup::{By, take};
 use super::plans::{questions, results, show};
-use super::source::{called, given, given_of, whole_input};
+use super::source::{called, given_of, whole_input, with_sum};
 use super::unfinished::{self, Unfinished, word};
 use super::{Known, backup, failed, said};
 use crate::asks::{self, Command, Restore, Source, Yes};
 use crate::config::Language;
 use crate::journal::started::Started;
+use crate::konnektor::archive::Sum;
 use crate::konnektor::restore::{
-    self, ByHand, Certificates, End, NoPlan, Options, Outcome, Patience, Plan, Situation,
+    self, ByHand, Certificates, End, LeftOut, NoPlan, Options, Outcome, Patience, Plan, Situation,
 };
 use crate::konnektor::{Given, Identity, Konnektor, Reading};
-use crate::names::{BackupName, HostPort, IncomingName, KonnektorId};
+use crate::names::{BackupName, HostPort, IncomingName, KonnektorId, ServiceName};
 use crate::prompt::printable;
 
 /// What is to be done, settled: a new restore, or the rest of an old one.
@@ -47,7 +48,7 @@ pub(super) async fn run(
 ) -> Result<Ended, Ended> {
     let wish = settle(desk, id, restore).await?;
     let (driver, known) = desk.works.konnektors.open(id, &desk.out).await?;
-    let mut on = Work { started, desk, id, known, networks: Vec::new(), driver };
+    let mut on = Work { started, desk, id, known, networks: Vec::new(), driver, unseen: Vec::new() };
     let done = on.restore(wish, yes).await;
     on.driver.logout().await;
     done
@@ -106,6 +107,8 @@ struct Work<'a> {
     known: Known,
     networks: Vec<IpNet>,
     driver: Arc<dyn Konnektor>,
+    /// Services that the box does not show, though it is about them.
+    unseen: Vec<ServiceName>,
 }
 
 impl Work<'_> {
@@ -142,16 +145,21 @@ impl Work<'_> {
         let (works, out) = (&desk.works, &desk.out);
         let profile = self.driver.profile().clone();
         let input = self.desk.input.as_ref();
-        let given = if wish.source == Source::Input && !wish.dry_run {
-            let bytes = whole_input(out, input).await?;
+        let (given, sum) = if wish.source == Source::Input && !wish.dry_run {
+            let bytes = Arc::new(whole_input(out, input).await?);
             let given = given_of(out, &wish.source, &bytes, &profile).await?;
+            let sum = Sum::of(&bytes).sha256;
             // Kept for --resume; taken away again if nothing comes of it.
+            let bytes = Arc::into_inner(bytes).unwrap_or_default();
             wish.source = Source::Incoming(self.hand_in(bytes).await?);
             *handed_in = true;
-            given
+            (given, Some(sum))
         } else {
-            given(works, out, (self.id, &wish.source), input, &profile).await?
+            with_sum(works, out, (self.id, &wish.source), input, &profile).await?
         };
+        if let Some(old) = wish.old.as_ref().filter(|old| !wish.undo && old.sum.is_some() && old.sum != sum) {
+            return Err(replaced(out, &called(&wish.source, out), old).await);
+        }
         self.networks = match self.known.networks.as_slice() {
             [] => restore::around(self.driver.address()),
             listed => listed.to_vec(),
@@ -162,9 +170,20 @@ impl Work<'_> {
         // What the plan does not need is let go: a service can be 50 MB.
         drop((given, now));
         show(out, (&self.id.to_string(), &called(&wish.source, out)), &plan).await?;
+        // What may have been written and cannot be looked at is not at its end.
+        let attempted = |name| wish.old.as_ref().is_some_and(|old| old.attempted.contains(name));
+        let named = |name| plan.steps.is_empty() && wish.options.services.contains(name);
+        self.unseen = (plan.left_out.iter())
+            .filter(|(name, why)| matches!(why, LeftOut::NotRead(_)) && (attempted(name) || named(name)))
+            .map(|(name, _)| name.clone())
+            .collect();
         if plan.steps.is_empty() {
+            if !self.unseen.is_empty() {
+                return Err(not_seen(self.out(), &self.unseen).await);
+            }
             if wish.old.is_some() {
                 unfinished::forget(works, out, self.id).await?;
+                self.tidy(wish.old.as_ref().and_then(|old| old.incoming.as_ref())).await;
             }
             out.say(out.pick("Nothing is to be written.", "Es ist nichts zu schreiben.")).await?;
             return Ok(None);
@@ -175,7 +194,7 @@ impl Work<'_> {
             return Ok(None);
         }
         self.ask(&plan, yes).await?;
-        let record = self.record(wish, fresh).await?;
+        let record = self.record(wish, fresh, sum).await?;
         Ok(Some((plan, record)))
     }
 
@@ -314,7 +333,12 @@ impl Work<'_> {
     }
 
     /// What would be needed to resume or undo; a file from standard input is handed in for that.
-    async fn record(&self, wish: &Wish, fresh: Option<BackupName>) -> Result<Unfinished, Ended> {
+    async fn record(
+        &self,
+        wish: &Wish,
+        fresh: Option<BackupName>,
+        sum: Option<String>,
+    ) -> Result<Unfinished, Ended> {
         let old = wish.old.as_ref();
         let (kept, incoming) = match &wish.source {
             Source::Kept(name) => (Some(name.clone()), None),
@@ -330,6 +354,7 @@ impl Work<'_> {
         Ok(Unfinished {
             kept,
             incoming,
+            sum,
             before,
             certificates: word(wish.certificates),
             services: wish.options.services.clone(),
@@ -404,6 +429,12 @@ impl Work<'_> {
         };
         let code =
             match &outcome.end {
+                End::Done if !self.unseen.is_empty() => {
+                    if let Err(e) = unfinished::keep(works, self.id, &record).await {
+                        tracing::error!("an unfinished restore could not be kept: {e}");
+                    }
+                    return Err(not_seen(self.out(), &self.unseen).await);
+                }
                 End::Done => {
                     unfinished::forget(works, out, self.id).await?;
                     self.tidy(record.incoming.as_ref()).await;

@@ -8,6 +8,7 @@ use super::kept::bad_archive;
 use super::{said, vault_failed};
 use crate::asks::Source;
 use crate::config::Language;
+use crate::konnektor::archive::Sum;
 use crate::konnektor::given::BadGiven;
 use crate::konnektor::{Given, Profile};
 use crate::names::KonnektorId;
@@ -20,6 +21,17 @@ pub(super) async fn given(
     input: Option<&Arc<Input>>,
     profile: &Profile,
 ) -> Result<Given, Ended> {
+    with_sum(works, out, (id, source), input, profile).await.map(|(given, _)| given)
+}
+
+/// Reads it, with the sum of a file that was handed in, for another one can take its place.
+pub(super) async fn with_sum(
+    works: &Works,
+    out: &Out,
+    (id, source): (&KonnektorId, &Source),
+    input: Option<&Arc<Input>>,
+    profile: &Profile,
+) -> Result<(Given, Option<String>), Ended> {
     let rules = profile.clone();
     let vault = &works.konnektors.vault;
     let read = match source {
@@ -32,25 +44,20 @@ pub(super) async fn given(
             // age proves no sender: what is kept of this box has to say that it is of this box.
             let own =
                 |given: &Given| given.about.as_ref().is_some_and(|about| about.konnektor == id.to_string());
-            match given {
-                Ok(given) if own(&given) => Ok(given),
-                Ok(_) => return Err(bad_archive(out, name, "another-box").await),
-                Err(e) => Err(e),
-            }
+            return match given {
+                Ok(given) if own(&given) => Ok((given, None)),
+                Ok(_) => Err(bad_archive(out, name, "another-box").await),
+                Err(e) => Err(bad_given(out, source, &e).await),
+            };
         }
         Source::Incoming(name) => match vault.get_incoming(&id.site, name).await {
-            Ok(bytes) => Given::read(&mut bytes.as_slice(), &rules),
+            Ok(bytes) => bytes,
             Err(e) => return Err(vault_failed(out, &e).await),
         },
-        Source::Input => {
-            let bytes = whole_input(out, input).await?;
-            Given::read(&mut bytes.as_slice(), &rules)
-        }
+        Source::Input => whole_input(out, input).await?,
     };
-    match read {
-        Ok(given) => Ok(given),
-        Err(e) => Err(bad_given(out, source, &e).await),
-    }
+    let sum = (*source != Source::Input).then(|| Sum::of(&read).sha256);
+    given_of(out, source, &Arc::new(read), profile).await.map(|given| (given, sum))
 }
 
 /// All of standard input.
@@ -68,14 +75,16 @@ pub(super) async fn whole_input(
     }
 }
 
-/// The file of these bytes.
+/// The file of these bytes; read beside the runtime, for a large one takes seconds.
 pub(super) async fn given_of(
     out: &Out,
     source: &Source,
-    bytes: &[u8],
+    bytes: &Arc<zeroize::Zeroizing<Vec<u8>>>,
     profile: &Profile,
 ) -> Result<Given, Ended> {
-    match Given::read(&mut &*bytes, profile) {
+    let (bytes, rules) = (Arc::clone(bytes), profile.clone());
+    let read = tokio::task::spawn_blocking(move || Given::read(&mut bytes.as_slice(), &rules)).await;
+    match read.unwrap_or(Err(BadGiven::Unread)) {
         Ok(given) => Ok(given),
         Err(e) => Err(bad_given(out, source, &e).await),
     }

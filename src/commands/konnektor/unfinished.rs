@@ -17,6 +17,9 @@ pub(super) struct Unfinished {
     pub(super) kept: Option<BackupName>,
     /// Or handed in.
     pub(super) incoming: Option<IncomingName>,
+    /// The sum of what was handed in, as it was then.
+    #[serde(default)]
+    pub(super) sum: Option<String>,
     /// What the box held before.
     pub(super) before: BackupName,
     /// `new`, `overwrite`, `delete`.

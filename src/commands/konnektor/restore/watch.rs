@@ -12,7 +12,7 @@ use super::super::said;
 use super::super::unfinished::{self, Unfinished};
 use crate::config::Language;
 use crate::konnektor::restore::{End, Event, Kind, Step, StepResult, Stop, Watch};
-use crate::names::KonnektorId;
+use crate::names::{KonnektorId, ServiceName};
 
 /// For the journal.
 pub(in super::super) fn end_cause(end: &End) -> String {
@@ -84,4 +84,30 @@ impl Watch for Watcher<'_> {
         let (bar, line) = told(event, self.desk.out.language == Language::German);
         self.desk.job.progress(&bar, &line);
     }
+}
+
+pub(super) async fn replaced(out: &Out, file: &str, old: &Unfinished) -> Ended {
+    let sentence = match out.language {
+        Language::English => format!(
+            "{file} is not the file any more with which {} began: hand that one in again, or go back with --undo.",
+            old.by
+        ),
+        Language::German => format!(
+            "{file} ist nicht mehr die Datei, mit der {} begonnen hat: geben Sie jene wieder ab, oder gehen Sie mit --undo zurück.",
+            old.by
+        ),
+    };
+    said(out, sentence, exit::FAILED, "file-replaced".into()).await
+}
+
+pub(super) async fn not_seen(out: &Out, unseen: &[ServiceName]) -> Ended {
+    let list: Vec<&str> = unseen.iter().map(ServiceName::as_str).collect();
+    let list = list.join(", ");
+    let sentence = match out.language {
+        Language::English => format!("Not at its end, for the box does not show: {list}. Try again later."),
+        Language::German => {
+            format!("Nicht am Ende, denn das Gerät zeigt nicht: {list}. Später noch einmal versuchen.")
+        }
+    };
+    said(out, sentence, exit::FAILED, format!("not-read={list}")).await
 }
