@@ -9,6 +9,7 @@ mod identities;
 mod incoming;
 mod remove;
 pub mod retention;
+mod sealing;
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -21,15 +22,15 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 pub use identities::{generate_identity, read_identities};
 pub use incoming::{INCOMING_BYTES, INCOMING_FILES, INCOMING_LARGEST, Incoming};
 
 use crate::names::{BackupName, KonnektorId};
+use sealing::{seal, unseal, whole};
 
 /// More than this is no backup of ours: 19 services of 64 MiB and some.
 const LARGEST: u64 = 2 << 30;
@@ -291,20 +292,19 @@ impl Vault {
     {
         let recipients: Vec<Recipient> = self.recipients.iter().chain(also).cloned().collect();
         let sealed = tokio::task::spawn_blocking(move || seal(write, &recipients));
-        let (sealed, bytes) = sealed.await.map_err(|_| VaultError::Store("interrupted".into()))??;
+        let sealed = sealed.await.map_err(|_| VaultError::Store("interrupted".into()))??;
         let sidecar = Sidecar {
             format: 1,
-            bytes,
-            sealed_bytes: sealed.len() as u64,
-            sha256: sha256(&sealed),
+            bytes: sealed.bytes,
+            sealed_bytes: sealed.sealed_bytes(),
+            sha256: sealed.sha256.clone(),
             about: about.clone(),
         };
         let sidecar = serde_json::to_vec(&sidecar).map_err(|_| VaultError::Store("about".into()))?;
         for again in 1..=MOST_A_MINUTE {
             let name = wanted.map_or_else(|| minute(about.taken, again), |name| Ok(name.clone()))?;
             let create = PutOptions::from(PutMode::Create);
-            match self.store.put_opts(&sealed_path(id, &name), PutPayload::from(sealed.clone()), create).await
-            {
+            match self.store.put_opts(&sealed_path(id, &name), sealed.payload(), create).await {
                 Ok(_) => {}
                 Err(object_store::Error::AlreadyExists { .. }) if wanted.is_some() => {
                     return Err(VaultError::Exists);
@@ -366,9 +366,18 @@ impl Vault {
         if found.meta.size > LARGEST {
             return Err(VaultError::TooLarge);
         }
-        let sealed = found.bytes().await?;
         let identities = Arc::clone(&self.identities);
-        let opened = tokio::task::spawn_blocking(move || unseal(&sealed, &identities, read));
+        let opened = match found.payload {
+            // Read as it is decrypted: no copy of it is held.
+            GetResultPayload::File(file, _) => tokio::task::spawn_blocking(move || {
+                unseal(std::io::BufReader::with_capacity(65_536, file), &identities, read)
+            }),
+            GetResultPayload::Stream(stream) => {
+                let pieces: Vec<Bytes> = stream.try_collect().await?;
+                let sealed = pieces.concat();
+                tokio::task::spawn_blocking(move || unseal(sealed.as_slice(), &identities, read))
+            }
+        };
         opened.await.map_err(|_| VaultError::Store("interrupted".into()))?
     }
 
@@ -405,76 +414,4 @@ fn age_of(name: &BackupName) -> (String, u16) {
     let text = name.as_str().trim_end_matches(".json");
     let (stem, again) = text.split_at_checked(16).unwrap_or((text, ""));
     (stem.to_owned(), again.trim_start_matches('-').parse().unwrap_or(1))
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(bytes).iter().fold(String::from("sha256:"), |mut text, byte| {
-        // Writing into a String has no way to fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
-}
-
-/// Counts what goes through, and ends it where it grows too large.
-struct Counted<W> {
-    inner: W,
-    bytes: u64,
-}
-
-impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        self.bytes += buffer.len() as u64;
-        if self.bytes > LARGEST {
-            return Err(std::io::ErrorKind::FileTooLarge.into());
-        }
-        self.inner.write_all(buffer)?;
-        Ok(buffer.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-fn seal(
-    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-    recipients: &[Recipient],
-) -> Result<(Bytes, u64), VaultError> {
-    let failed = |e: std::io::Error| {
-        let too_large = e.kind() == std::io::ErrorKind::FileTooLarge;
-        if too_large { VaultError::TooLarge } else { VaultError::Store("age".into()) }
-    };
-    let all = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
-    let encryptor = age::Encryptor::with_recipients(all).map_err(|_| VaultError::NoRecipients)?;
-    let writer = encryptor.wrap_output(Vec::new()).map_err(failed)?;
-    // Values are written in small pieces; age seals 64 KiB at a time.
-    let mut counted = Counted { inner: std::io::BufWriter::with_capacity(65_536, writer), bytes: 0 };
-    write(&mut counted).map_err(failed)?;
-    let writer = counted.inner.into_inner().map_err(|e| failed(e.into_error()))?;
-    let sealed = writer.finish().map_err(failed)?;
-    Ok((Bytes::from(sealed), counted.bytes))
-}
-
-/// All of a stream.
-fn whole(from: &mut dyn Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    let mut content = Zeroizing::new(Vec::new());
-    from.read_to_end(&mut content).map(|_| content)
-}
-
-fn unseal<T>(
-    sealed: &[u8],
-    identities: &[Identity],
-    read: impl FnOnce(&mut dyn Read) -> T,
-) -> Result<T, VaultError> {
-    let decryptor = age::Decryptor::new_buffered(sealed).map_err(|_| VaultError::Damaged)?;
-    let all = identities.iter().map(|identity| identity as &dyn age::Identity);
-    let mut reader = decryptor.decrypt(all).map_err(|error| {
-        let other_key = matches!(error, age::DecryptError::NoMatchingKeys);
-        if other_key { VaultError::WrongIdentity } else { VaultError::Damaged }
-    })?;
-    let done = read(&mut reader);
-    // A reader that stopped before the end has not seen whether the rest is whole.
-    std::io::copy(&mut reader, &mut std::io::sink()).map_err(|_| VaultError::Damaged)?;
-    Ok(done)
 }

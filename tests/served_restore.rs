@@ -98,6 +98,9 @@ async fn a_large_infomodell_is_backed_up_compared_and_restored_in_two_hundred_me
     let path = door.path().join("konnektor/infomodell.json");
     std::fs::write(&path, big_infomodell(size)).unwrap();
     let served = Served::start(door.path()).await;
+    let whoami = ssh(&door, &served, "whoami").await;
+    assert_eq!(whoami.code, 0, "{whoami:?}");
+    println!("{} MiB before", served.most());
     let kept = ssh(&door, &served, "konnektor backup").await;
     assert_eq!(kept.code, 0, "{kept:?}");
     let name = kept.stdout.lines().next().unwrap().split(' ').nth(1).unwrap().to_owned();

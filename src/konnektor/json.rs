@@ -137,6 +137,7 @@ impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut emitted = Emitted::default();
         Emit::new(&mut emitted, None).deserialize(deserializer)?;
+        emitted.text.shrink_to_fit();
         Ok(Self::of_text(emitted.text))
     }
 }

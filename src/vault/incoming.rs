@@ -11,7 +11,8 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{ABOUT_LIMIT, Vault, VaultError, seal, sha256, unseal, whole};
+use super::sealing::{seal, unseal, whole};
+use super::{ABOUT_LIMIT, Vault, VaultError};
 use crate::names::{IncomingName, SiteName};
 
 /// The largest file that can be handed in, in bytes.
@@ -72,19 +73,19 @@ impl Vault {
             let write = |out: &mut dyn Write| pieces.iter().try_for_each(|piece| out.write_all(piece));
             seal(write, &recipients)
         });
-        let (sealed, _) = sealed.await.map_err(|_| VaultError::Store("interrupted".into()))??;
+        let sealed = sealed.await.map_err(|_| VaultError::Store("interrupted".into()))??;
         let sidecar = Sidecar {
             format: 1,
             bytes,
-            sealed_bytes: sealed.len() as u64,
-            sha256: sha256(&sealed),
+            sealed_bytes: sealed.sealed_bytes(),
+            sha256: sealed.sha256.clone(),
             by: by.0.to_owned(),
             handed_in: by.1,
         };
         let sidecar = serde_json::to_vec(&sidecar).map_err(|_| VaultError::Store("about".into()))?;
         // The sidecar first: one that does not fit its file is passed over, a file that lost its content is not mended.
         self.store.put(&about(site, name), PutPayload::from(sidecar)).await?;
-        if let Err(error) = self.store.put(&sealed_at(site, name), PutPayload::from(sealed)).await {
+        if let Err(error) = self.store.put(&sealed_at(site, name), sealed.payload()).await {
             self.forget_about(site, name).await?;
             return Err(error.into());
         }
@@ -133,7 +134,7 @@ impl Vault {
         }
         let sealed = found.bytes().await?;
         let identities = Arc::clone(&self.identities);
-        let opened = tokio::task::spawn_blocking(move || unseal(&sealed, &identities, whole));
+        let opened = tokio::task::spawn_blocking(move || unseal(sealed.as_ref(), &identities, whole));
         opened.await.map_err(|_| VaultError::Store("interrupted".into()))??.map_err(|_| VaultError::Damaged)
     }
 

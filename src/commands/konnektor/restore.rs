@@ -165,7 +165,22 @@ impl Work<'_> {
             listed => listed.to_vec(),
         };
         self.find(wish.old.as_ref()).await?;
+        // A file of 50 MB is let go while the box is read and kept, and read again after that.
+        let read_again = !wish.dry_run;
+        let kept = if read_again { None } else { Some(given) };
         let (identity, now, fresh) = self.look(wish).await?;
+        let given = if let Some(given) = kept {
+            given
+        } else {
+            let (given, again) = with_sum(works, out, (self.id, &wish.source), None, &profile).await?;
+            if again != sum {
+                let english = "The file was replaced meanwhile; nothing was written.";
+                let german = "Die Datei wurde inzwischen ersetzt; es wurde nichts geschrieben.";
+                let sentence = self.out().pick(english, german).to_owned();
+                return Err(said(self.out(), sentence, exit::FAILED, "file-replaced".into()).await);
+            }
+            given
+        };
         let plan = self.plan(&given, &now, &identity, &wish.options).await?;
         // What the plan does not need is let go: a service can be 50 MB.
         drop((given, now));

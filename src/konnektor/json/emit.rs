@@ -8,6 +8,13 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use crate::konnektor::personal::{self, segment};
 use crate::konnektor::profile::Personal;
 
+/// From here on a text counts as large.
+const LARGE: usize = 1 << 20;
+/// What must be free at each value.
+const SPARE: usize = 64 << 10;
+/// What is set aside.
+const ROOM: usize = 64 << 20;
+
 /// What came out.
 #[derive(Default)]
 pub(crate) struct Emitted {
@@ -30,6 +37,15 @@ impl<'a> Emit<'a> {
         Self { to, rules, inner: false }
     }
 
+    /// Once a text is large, room for a very large one is set aside at once: memory that is not written to costs nothing,
+    /// and a text that grows by doubling would need twice its size more.
+    fn make_room(&mut self) {
+        let text = &mut self.to.text;
+        if text.len() > LARGE && text.capacity() - text.len() < SPARE {
+            text.reserve_exact(ROOM);
+        }
+    }
+
     fn inner(&mut self) -> Emit<'_> {
         Emit { to: self.to, rules: self.rules, inner: true }
     }
@@ -44,7 +60,8 @@ pub(crate) enum Stays {
 
 impl<'de> DeserializeSeed<'de> for Emit<'_> {
     type Value = Stays;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Stays, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<Stays, D::Error> {
+        self.make_room();
         deserializer.deserialize_any(self)
     }
 }
