@@ -16,7 +16,7 @@ mod served;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use door::{Door, JANE, Ran, Setup, ran};
+use door::{Door, JANE, Ran, Setup};
 use files::sftp;
 use pforte::konnektor::simulator::{Fault, Order, When};
 use serde_json::{Value, json};
@@ -196,6 +196,8 @@ async fn what_came_on_standard_input_is_gone_when_it_is_restored() {
 async fn what_a_rule_allowed_beyond_is_gone_for_a_job_that_waits() {
     let door = open(|setup| setup.rules = Some(format!("{RULE}firmware = \"any\"\n"))).await;
     door.konnektor.update_firmware("9.9.9").unwrap();
+    until("it is back", async || door.ssh(&["konnektor backup -s update"]).await.code == 0).await;
+    door.konnektor.clear_faults();
     fault(&door, Fault::Stall, "/json-retrieve/dnsservice");
     let first = begin(&door, "konnektor backup");
     until("the first is at work", async || {
