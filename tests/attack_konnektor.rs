@@ -47,7 +47,7 @@ fn begin(door: &Door, line: &str) -> Child {
 }
 
 async fn end(child: Child) -> Ran {
-    let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await;
+    let output = tokio::time::timeout(Duration::from_mins(1), child.wait_with_output()).await;
     let output = output.expect("ssh hangs").unwrap();
     Ran {
         code: output.status.code().unwrap_or(-1),
@@ -284,7 +284,7 @@ fn configuration(door: &Door) -> String {
                 members.values_mut().for_each(strip);
             }
             Value::Array(items) => items.iter_mut().for_each(strip),
-            _ => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
     let services = pforte::konnektor::simulator::SERVICES;
