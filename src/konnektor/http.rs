@@ -22,6 +22,9 @@ use crate::konnektor::{CertificatePin, Error, Timeouts};
 use crate::names::HostPort;
 use crate::secret::Secret;
 
+/// From here on an answer counts as large.
+const LARGE: usize = 1 << 20;
+
 /// How much of an answer is taken, and how often a redirect is followed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
@@ -208,6 +211,10 @@ impl Wire {
         while let Some(chunk) = response.chunk().await.map_err(|e| self.cause(&e))? {
             if body.len() + chunk.len() > limit {
                 return Err(Error::TooLarge { limit });
+            }
+            if body.len() > LARGE && body.capacity() - body.len() < chunk.len() {
+                // Memory that is not written to costs nothing; growing by doubling would cost the size once more.
+                body.reserve_exact(limit - body.len());
             }
             body.extend_from_slice(&chunk);
         }

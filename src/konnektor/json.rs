@@ -169,7 +169,8 @@ pub(crate) fn checked(bytes: &[u8], depth: usize, service: &ServiceName) -> Resu
 
 fn emitted(bytes: &[u8], rules: Option<&Personal>) -> Result<(String, Vec<String>), serde_json::Error> {
     let mut emitted = Emitted::default();
-    emitted.text.reserve(bytes.len());
+    // What comes out is no longer than what goes in, but for escapes; and it never runs short of room at its end.
+    emitted.text.reserve(bytes.len() + 2 * emit::SPARE);
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     Emit::new(&mut emitted, rules).deserialize(&mut deserializer)?;
     deserializer.end()?;

@@ -11,7 +11,7 @@ use crate::konnektor::profile::Personal;
 /// From here on a text counts as large.
 const LARGE: usize = 1 << 20;
 /// What must be free at each value.
-const SPARE: usize = 64 << 10;
+pub(super) const SPARE: usize = 64 << 10;
 /// What is set aside.
 const ROOM: usize = 64 << 20;
 
