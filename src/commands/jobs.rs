@@ -184,7 +184,14 @@ pub async fn begin(
     tracked.jobs.tasks.spawn(async move {
         let out = running.out();
         let desk = Desk { works: works.clone(), job: Arc::clone(&running), out: out.clone(), input };
-        let work = async { konnektor::run_job(&started, &desk).await };
+        let work = async {
+            // It may have waited for its turn: what permitted it has to be there now, not half a second ago.
+            if let Some(refused) = works.gate.withdrawn_from(&started).await {
+                out.say(sentences::refused(&refused, out.language)).await?;
+                return Err(Ended::failed(exit::REFUSED, "withdrawn"));
+            }
+            konnektor::run_job(&started, &desk).await
+        };
         let withdrawn = async {
             loop {
                 tokio::time::sleep(LOOK).await;
