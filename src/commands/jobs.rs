@@ -15,7 +15,7 @@ use futures::FutureExt;
 use tokio_util::task::TaskTracker;
 
 use super::{Ended, Input, Out, Works, exit, konnektor};
-use crate::asks::{Ask, Command, Verb};
+use crate::asks::{Ask, Command};
 use crate::config::Language;
 use crate::identity::Who;
 use crate::journal::started::{Outcome, Started};
@@ -289,9 +289,4 @@ async fn worked(
 fn panicked() -> Ended {
     tracing::error!("a panic ended a job");
     Ended::failed(exit::FAILED, "panic")
-}
-
-/// Whether a command is one of these.
-pub fn is_about_jobs<K>(verb: &Verb<K>) -> bool {
-    matches!(verb, Verb::Jobs | Verb::JobAttach(_) | Verb::JobCancel(_))
 }
