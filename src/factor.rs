@@ -2,8 +2,11 @@
 //! Absent on purpose: SSH, policy, the number of tries, and what follows from a verdict; whoever asks decides that.
 
 pub mod exec;
+pub mod http;
+mod line;
 mod message;
 pub mod phone;
+mod simple;
 pub mod totp;
 pub mod webhook;
 pub(crate) mod wire;
@@ -17,10 +20,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use line::{Heard, Line, Prompt, Reach, Said, Say, TheirEnd};
 pub use message::{message, message_ascii};
+pub use simple::{Rings, Typed};
 
 use crate::clock::Clock;
-use crate::names::{BadName, Fingerprint, Firm, SessionId, SiteName, Username};
+use crate::names::{BadName, Fingerprint, Firm, Phone, SessionId, SiteName, Username};
 use crate::secret::Secret;
 
 /// The name of one question: 128 random bits, printed as 32 lower-case hex digits. It is used once.
@@ -97,6 +102,8 @@ pub struct Question {
     pub user: Username,
     /// The firm the person works for.
     pub firm: Firm,
+    /// Where the provider reaches the person.
+    pub contact: Contact,
     /// The key that was proven.
     pub key: Fingerprint,
     /// Where the connection comes from.
@@ -113,7 +120,7 @@ pub struct Question {
 
 impl Question {
     /// How long an answer may still take: until `expires`, at most `longest`. Zero when it is too late.
-    fn remaining(&self, clock: &Clock, longest: Duration) -> Duration {
+    pub(crate) fn remaining(&self, clock: &Clock, longest: Duration) -> Duration {
         let left = self.expires.duration_since(clock.now());
         Duration::try_from(left).map_or(Duration::ZERO, |left| left.min(longest))
     }
@@ -177,6 +184,24 @@ pub enum Cause {
     /// The provider wants to answer later, but neither a status address nor a callback is there.
     #[error("no way for a later answer")]
     NoWayBack,
+    /// The provider asks for fewer requests, for longer than the question lasts (429).
+    #[error("provider asks for fewer requests")]
+    Throttled,
+    /// The provider refuses our own credentials.
+    #[error("provider refuses the gateway's credentials")]
+    Credentials,
+    /// The provider knows a person of this name, but no device that could confirm; or no person.
+    #[error("person not enrolled at the provider")]
+    NotEnrolled,
+    /// No phone number is on file.
+    #[error("no phone number on file")]
+    NoPhone,
+    /// There is nobody who could type, or see the number that the provider wants matched.
+    #[error("no place to type or to show a number")]
+    NoPlace,
+    /// The person typed the word of another way.
+    #[error("another way was chosen")]
+    Switched,
     /// The provider itself says that it failed.
     #[error("provider reports an error")]
     ProviderError,
@@ -209,7 +234,53 @@ pub enum Cause {
     Storage,
 }
 
-/// A provider that asks the person elsewhere, usually on the phone.
+/// How a person confirms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Way {
+    /// The phone rings; there is nothing to type here.
+    Push,
+    /// A code is sent when the question is asked, and typed here.
+    Sms,
+    /// A code that the person has or makes themselves is typed here.
+    Code,
+}
+
+impl Way {
+    /// Its word, as it is typed at a prompt: `push`, `sms`, `code`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Sms => "sms",
+            Self::Code => "code",
+        }
+    }
+}
+
+/// A second factor: asks a person, and says what came of it.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Its kind, as the configuration writes it: "webhook", "duo".
+    fn name(&self) -> &'static str;
+    /// The ways it knows, its usual one first; at least one.
+    fn ways(&self) -> &[Way];
+    /// How long its question stays open where that is its own matter (a code by SMS); else the gateway's time-out counts.
+    fn lasts(&self) -> Option<Duration> {
+        None
+    }
+    /// What the journal calls it.
+    fn factor(&self, way: Way) -> String {
+        match self.ways() {
+            [_] => self.name().to_owned(),
+            _ => format!("{}-{}", self.name(), way.as_str()),
+        }
+    }
+    /// Asks and waits, at most until the question expires. Dropping the future hangs up.
+    /// What the person is to see or to type goes over `line`.
+    async fn ask(&self, question: &Question, way: Way, line: &mut Line) -> Verdict;
+}
+
+/// A provider that has no more to say than its verdict: it rings, and waits.
 #[async_trait]
 pub trait Push: Send + Sync {
     /// The provider's kind for the journal: "webhook", "exec".
@@ -218,7 +289,7 @@ pub trait Push: Send + Sync {
     async fn ask(&self, question: &Question) -> Verdict;
 }
 
-/// A provider that checks a code the person typed.
+/// A provider that checks a code which the person makes.
 #[async_trait]
 pub trait Code: Send + Sync {
     /// The provider's kind for the journal: "totp".
@@ -227,24 +298,32 @@ pub trait Code: Send + Sync {
     async fn check(&self, user: &Username, code: &Secret, now: Timestamp) -> Verdict;
 }
 
-/// The provider in use.
-#[derive(Clone)]
-pub enum Provider {
-    /// Asks elsewhere; the client has nothing to type.
-    Push(Arc<dyn Push>),
-    /// Takes a code from the client.
-    Code(Arc<dyn Code>),
+/// Whom a provider can reach, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contact {
+    /// The person's name at the provider, if it is another than ours.
+    pub external: Option<String>,
+    /// The person's phone, for SMS.
+    pub phone: Option<Phone>,
 }
 
-impl Provider {
-    /// The provider's kind for the journal.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Push(push) => push.name(),
-            Self::Code(code) => code.name(),
-        }
-    }
+/// The second factor of one person.
+#[derive(Clone)]
+pub struct Providers {
+    /// Asked unless the person chooses.
+    pub first: Arc<dyn Provider>,
+    /// May be chosen instead, or after the first one failed.
+    pub second: Option<Arc<dyn Provider>>,
+    /// Where it reaches the person.
+    pub contact: Contact,
+    /// Is the person asked which way they want, before anything rings?
+    pub menu: bool,
+}
+
+/// Who confirms how.
+pub trait Directory: Send + Sync {
+    /// The second factor of `user`; everybody has one, also who does not exist.
+    fn of(&self, user: &Username) -> Providers;
 }
 
 #[cfg(test)]

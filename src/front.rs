@@ -49,7 +49,7 @@ use crate::identity::second_factor::{NotConfirmed, SecondFactor};
 use crate::identity::{Connection, Who};
 use crate::journal::started::of;
 use crate::journal::{Entry, Event, Journal};
-use crate::names::{Fingerprint, SessionId, Username};
+use crate::names::{Fingerprint, SessionId, Source, Username};
 use crate::random::Random;
 use crate::relay::Relays;
 use crate::sentences;
@@ -57,7 +57,7 @@ use crate::sentences::ascii;
 use crate::state::State;
 use connection::{Phase, Shared, prepare};
 use handler::Handler;
-use limits::{Offence, Source};
+use limits::Offence;
 
 /// What the door needs; built in `main`.
 pub struct Front {
@@ -429,6 +429,13 @@ impl Front {
         if in_force {
             self.state.penalise(&source, &key, until, reason);
         }
+    }
+
+    /// A lock that came of questions in vain is in force after a restart too.
+    fn remember_lock(&self, factor: &SecondFactor, user: &Username, key: &Fingerprint, source: Source) {
+        let Some(left) = factor.locked(user, key, source) else { return };
+        let until = self.clock.now().checked_add(left).unwrap_or(Timestamp::MAX);
+        self.state.penalise(&source.to_string(), key.as_str(), until, "not-confirmed");
     }
 
     fn count_panic(&self) {

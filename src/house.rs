@@ -2,6 +2,7 @@
 //! Absent on purpose: any decision. Parts are built here and handed down.
 
 mod boxes;
+mod factors;
 mod nameplate;
 mod pins;
 mod relays;
@@ -23,12 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::commands::{Jobs, Works};
-use crate::config::{Config, FactorSettings, Folder, Problems, Readable, Unread, read_guarded};
+use crate::config::{Config, Folder, Problems, Readable, Unread, read_guarded};
 use crate::control::Control;
-use crate::factor::Provider;
-use crate::factor::exec::{Exec, ExecConfig};
-use crate::factor::totp::{StorageError, Totp, UsedSteps};
-use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
 use crate::front::{Doorkeeper, Front, Registry, Strangers};
 use crate::gate::Gate;
 use crate::hops::Hosts;
@@ -36,7 +33,6 @@ use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::SecondFactor;
 use crate::journal::{Entry, Event, Journal, Options};
 use crate::konnektor::Profiles;
-use crate::names::Username;
 use crate::notify::Notifier;
 use crate::policy::{self, Policy};
 use crate::random::Random;
@@ -141,9 +137,9 @@ impl House {
             .context("the operator's socket")?;
 
         let mut helpers = Vec::new();
-        let provider =
-            provider(&gateway.factor, gateway.factor_timeout, &state, &clock, &mut helpers).await?;
-        let factor = SecondFactor::new(provider, gateway.factor_timeout, clock.clone(), random.clone());
+        let parts = &mut factors::Parts { state: &state, clock: &clock, helpers: &mut helpers };
+        let directory = factors::build(&config, parts).await?;
+        let factor = SecondFactor::new(directory, gateway.factor_timeout, clock.clone(), random.clone());
         let people = gateway.users.clone();
         let keeper = Doorkeeper::new(gateway.limits.clone(), clock.clone());
         for penalty in state.penalties(clock.now()).await? {
@@ -264,7 +260,7 @@ impl House {
     }
 
     /// Reads all files again. A bad change is journalled and the old state stays.
-    /// Listeners, storage, the second factor and limits change at the next start only.
+    /// Listeners, storage and limits change at the next start only.
     pub async fn reload(&self) -> Result<(), Problems> {
         let dir = self.dir.clone();
         let read = tokio::task::spawn_blocking(move || load(&dir)).await;
@@ -296,6 +292,7 @@ impl House {
                     Ok(target) => self.notices.change(target),
                     Err(e) => tracing::error!("the old [notify] stays: {e:#}"),
                 }
+                self.change_factors(&config).await;
                 let plan = Plan::of(&config);
                 self.front.hosts.change(config);
                 self.front.works.konnektors.known.store(Arc::new(known));
@@ -313,6 +310,19 @@ impl House {
                 self.remove_keys(&problems).await;
                 Err(problems)
             }
+        }
+    }
+
+    /// From the next question on, people are asked as the files say now.
+    async fn change_factors(&self, config: &Config) {
+        let front = &self.front;
+        let parts = &mut factors::Parts { state: &self.state, clock: &front.clock, helpers: &mut Vec::new() };
+        match factors::build(config, parts).await {
+            Ok(directory) => {
+                let timeout = config.gateway.factor_timeout;
+                front.factor.store(Arc::new(front.factor.load().changed(directory, timeout)));
+            }
+            Err(e) => tracing::error!("the old second factors stay: {e:#}"),
         }
     }
 
@@ -422,56 +432,6 @@ pub fn private_key(path: &Path, what: &str) -> anyhow::Result<PrivateKey> {
         Ok(key)
     };
     read().with_context(|| format!("{what} {}", path.display()))
-}
-
-/// Used TOTP steps, kept in the state.
-struct KeptSteps(State);
-
-#[async_trait::async_trait]
-impl UsedSteps for KeptSteps {
-    async fn use_step(&self, user: &Username, step: u64) -> Result<bool, StorageError> {
-        self.0.use_totp_step(user, step).await.map_err(|e| StorageError(e.to_string()))
-    }
-}
-
-async fn provider(
-    settings: &FactorSettings,
-    timeout: std::time::Duration,
-    state: &State,
-    clock: &Clock,
-    helpers: &mut Vec<JoinHandle<()>>,
-) -> anyhow::Result<Provider> {
-    Ok(match settings {
-        FactorSettings::Totp(folder) => {
-            Provider::Code(Arc::new(Totp::new(folder.clone(), Arc::new(KeptSteps(state.clone())))))
-        }
-        FactorSettings::Exec(exec) => {
-            let config =
-                ExecConfig { timeout, at_once: exec.at_once, ..ExecConfig::new(exec.command.clone()) };
-            Provider::Push(Arc::new(Exec::new(config, clock.clone())?))
-        }
-        FactorSettings::Webhook(hook) => {
-            let mut config = WebhookConfig::new(hook.url.parse()?, hook.secret.clone());
-            config.timeout = timeout;
-            config.verify_replies = hook.verify_replies;
-            config.status_url = hook.status_url.as_deref().map(str::parse).transpose()?;
-            if let Some(ca) = &hook.ca {
-                config.ca_pem = Some(tokio::fs::read(ca).await.with_context(|| format!("{}", ca.display()))?);
-            }
-            if let (Some(listen), Some(url)) = (hook.callback_listen, &hook.callback_url) {
-                let callbacks = Callbacks::new(url.parse()?, &hook.secret, clock.clone());
-                let listener =
-                    TcpListener::bind(listen).await.with_context(|| format!("callback_listen {listen}"))?;
-                config.callbacks = Some(callbacks.clone());
-                helpers.push(tokio::spawn(async move {
-                    if let Err(e) = callbacks.serve(listener).await {
-                        tracing::error!("callbacks: {e}");
-                    }
-                }));
-            }
-            Provider::Push(Arc::new(Webhook::new(config, clock.clone())?))
-        }
-    })
 }
 
 /// Ends at SIGINT or SIGTERM; both are heard from this call on, not from the first poll.

@@ -54,7 +54,7 @@ pub struct Principal {
     firm: Firm,
     key: Fingerprint,
     connection: Connection,
-    factor: &'static str,
+    factor: Arc<str>,
     since: Timestamp,
 }
 
@@ -84,9 +84,9 @@ impl Principal {
         self.connection.from.ip().to_canonical()
     }
 
-    /// The provider that said yes: `webhook`, `exec`, `totp`.
-    pub fn factor(&self) -> &'static str {
-        self.factor
+    /// What said yes, and how: `webhook`, `totp`, `duo-push`.
+    pub fn factor(&self) -> &str {
+        &self.factor
     }
 
     /// When it said so.

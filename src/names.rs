@@ -1,9 +1,15 @@
 //! The names of people, firms, sites, boxes and files: parsed once at the border, trusted afterwards.
 //! Absent on purpose: any look-up, any I/O. What does not parse is never looked up or logged as a name.
 
+mod phone;
+mod source;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+
+pub use phone::Phone;
+pub use source::Source;
 
 /// Why a text is not the name it was taken for. `Display` is a sentence without the text itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,12 +1,14 @@
 //! What people read when something is refused: one line that says what, why, and who can change it. English and German.
 //! Absent on purpose: the cause for the journal, which is another text, and secrets, which have no text.
 
+mod factor;
+
 use crate::asks::Family;
 use crate::config::Language::{self, English, German};
 use crate::gate::{Refused, Unsettled};
-use crate::identity::second_factor::NotConfirmed;
 use crate::names::SiteName;
 use crate::policy::{Condition, Denied, Terms};
+pub use factor::{not_confirmed, prompt, said, the_way_to, to_be_confirmed};
 
 fn place(site: Option<&SiteName>, language: Language) -> String {
     match (site, language) {
@@ -99,43 +101,6 @@ pub fn allowed(terms: &Terms, _family: Family, language: Language) -> String {
             format!("ja, durch {rule}{consent}{confirm}")
         }
     }
-}
-
-/// Why the second factor was not given.
-pub fn not_confirmed(why: &NotConfirmed, language: Language) -> String {
-    let fixed = match (why, language) {
-        (NotConfirmed::Denied, English) => "Not confirmed: it was denied on the phone.",
-        (NotConfirmed::Denied, German) => "Nicht bestätigt: am Telefon abgelehnt.",
-        (NotConfirmed::WrongCode(_), English) => "Not confirmed: the code was wrong or was used before.",
-        (NotConfirmed::WrongCode(_), German) => "Nicht bestätigt: der Code war falsch oder schon benutzt.",
-        (NotConfirmed::Locked(left), English) => {
-            let minutes = left.as_secs().div_ceil(60);
-            return format!(
-                "Too many questions of this key in vain; no more for {minutes} minutes. Was it not you? Tell the operator of this gateway."
-            );
-        }
-        (NotConfirmed::Locked(left), German) => {
-            let minutes = left.as_secs().div_ceil(60);
-            return format!(
-                "Zu viele vergebliche Anfragen mit diesem Schlüssel; {minutes} Minuten lang keine mehr. Nicht Sie? Sagen Sie es dem Betreiber."
-            );
-        }
-        (NotConfirmed::Fraud, English) => {
-            "Not confirmed: it was reported as not yours. This key is barred for a day; tell the operator of this gateway."
-        }
-        (NotConfirmed::Fraud, German) => {
-            "Nicht bestätigt: als fremd gemeldet. Dieser Schlüssel ist einen Tag gesperrt; sagen Sie es dem Betreiber."
-        }
-        (NotConfirmed::TimedOut, English) => "Not confirmed: nobody answered on the phone in time.",
-        (NotConfirmed::TimedOut, German) => "Nicht bestätigt: am Telefon kam rechtzeitig keine Antwort.",
-        (NotConfirmed::Failed(_), English) => {
-            "Not confirmed: the phone service does not answer. Try later, or tell the operator of this gateway."
-        }
-        (NotConfirmed::Failed(_), German) => {
-            "Nicht bestätigt: der Telefondienst antwortet nicht. Versuchen Sie es später, oder sagen Sie es dem Betreiber."
-        }
-    };
-    fixed.to_owned()
 }
 
 /// Why the inner door stays shut.

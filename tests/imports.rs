@@ -28,7 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("konnektor", &["names", "clock", "secret"]),
     ("notify", &["names", "clock", "config", "factor", "journal"]),
     ("gate", &["names", "clock", "asks", "config", "grants", "identity", "policy", "journal"]),
-    ("sentences", &["names", "asks", "config", "identity", "policy", "gate"]),
+    ("sentences", &["names", "asks", "config", "factor", "identity", "policy", "gate"]),
     (
         "commands",
         &[

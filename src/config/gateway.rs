@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::factor::{self, Factors};
 use super::files::{Folder, Readable};
 use super::network::Network;
 use super::notify::{self, Notify};
-use super::problems::{Problems, near_miss};
-use super::reader::{At, Document, Table, Written};
+use super::problems::Problems;
+use super::reader::{Document, Table, Written};
 use crate::names::{HostPort, Username};
-use crate::secret::Secret;
 
 /// The language of sentences for people, where the client names none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,42 +56,6 @@ pub struct Storage {
     pub target_key: PathBuf,
     /// The age identity that opens the vault.
     pub vault_identity: PathBuf,
-}
-
-/// The webhook provider's settings.
-pub struct WebhookFactor {
-    /// Where questions are posted.
-    pub url: String,
-    /// Where their state is asked for, if answers do not come with the reply.
-    pub status_url: Option<String>,
-    /// The HMAC key.
-    pub secret: Secret,
-    /// A CA file, PEM, beside the system's.
-    pub ca: Option<PathBuf>,
-    /// Replies must be signed too; on unless the file says otherwise.
-    pub verify_replies: bool,
-    /// A listener for answers by callback.
-    pub callback_listen: Option<SocketAddr>,
-    /// The URL under which the provider reaches that listener.
-    pub callback_url: Option<String>,
-}
-
-/// The exec provider's settings.
-pub struct ExecFactor {
-    /// The program and its arguments; no shell.
-    pub command: Vec<String>,
-    /// Programs at once.
-    pub at_once: usize,
-}
-
-/// Which second factor people confirm with.
-pub enum FactorSettings {
-    /// An HTTP service that rings the phone.
-    Webhook(WebhookFactor),
-    /// A program that rings the phone.
-    Exec(ExecFactor),
-    /// Codes by RFC 6238; the folder holds one secret a person.
-    Totp(PathBuf),
 }
 
 /// What differs for one person.
@@ -163,8 +127,8 @@ pub struct Gateway {
     pub storage: Storage,
     /// Members of this group of the system may use the operator's socket, beside root and who runs the gateway.
     pub control_group: String,
-    /// The second factor.
-    pub factor: FactorSettings,
+    /// The second factor of whoever's firm names no other.
+    pub factor: Factors,
     /// How long a question stays open.
     pub factor_timeout: Duration,
     /// `@group` of rules.toml.
@@ -215,7 +179,7 @@ impl Gateway {
             table.finish(problems);
             group
         });
-        let factor = factor(folder, &mut root, problems);
+        let factor = factor::of_gateway(folder, &mut root, problems);
         let groups = root.named_lists::<Username>("groups", problems);
         let users = root.named::<Username>("users", problems);
         let users = users.into_iter().map(|(name, table)| (name, person(table, problems))).collect();
@@ -309,97 +273,6 @@ fn storage(table: Option<Table<'_, '_>>, problems: &mut Problems) -> Storage {
     path("vault_identity", &mut found.vault_identity);
     table.finish(problems);
     found
-}
-
-fn factor(
-    folder: &Folder,
-    root: &mut Table<'_, '_>,
-    problems: &mut Problems,
-) -> Option<(FactorSettings, At<Duration>)> {
-    let Some(mut table) = root.table("second_factor", problems) else {
-        root.missing_table("second_factor", root.place());
-        return None;
-    };
-    let range = (Duration::from_secs(1), Duration::from_mins(5));
-    let timeout = table.duration_within("timeout", range, problems);
-    let timeout = timeout.unwrap_or_else(|| At { value: Duration::from_mins(1), place: table.place() });
-    let provider = table.required::<String>("provider", problems);
-    let webhook = table.table("webhook", problems);
-    let exec = table.table("exec", problems);
-    let totp = table.table("totp", problems);
-    let choose = |name: &str, problems: &mut Problems| match name {
-        "webhook" => webhook.map(|t| webhook_factor(folder, t, problems).map(FactorSettings::Webhook)),
-        "exec" => exec.map(|t| exec_factor(t, problems).map(FactorSettings::Exec)),
-        _ => Some(Some(FactorSettings::Totp(totp_factor(folder, totp, problems)))),
-    };
-    let mut chosen = None;
-    if let Some(At { value: name, place }) = provider {
-        if let Some(known) = PROVIDERS.into_iter().find(|known| *known == name) {
-            match choose(known, problems) {
-                Some(settings) => chosen = settings,
-                None => table.missing_table(known, place),
-            }
-        } else {
-            let hint = near_miss(&name, PROVIDERS);
-            let (name, known) = (name.escape_debug(), PROVIDERS.join("\", \""));
-            problems.add(place, format!("provider: \"{name}\" is none of \"{known}\"{hint}"));
-        }
-    }
-    table.finish(problems);
-    Some((chosen?, timeout))
-}
-
-const PROVIDERS: [&str; 3] = ["webhook", "exec", "totp"];
-
-/// The folder of the secrets; `secrets/totp` unless the file says otherwise.
-fn totp_factor(folder: &Folder, table: Option<Table<'_, '_>>, problems: &mut Problems) -> PathBuf {
-    let secrets = table.and_then(|mut table| {
-        let secrets = table.parsed::<PathBuf>("secrets", problems).map(|p| p.value);
-        table.finish(problems);
-        secrets
-    });
-    folder.path(secrets.unwrap_or_else(|| "secrets/totp".into()))
-}
-
-fn webhook_factor(
-    folder: &Folder,
-    mut table: Table<'_, '_>,
-    problems: &mut Problems,
-) -> Option<WebhookFactor> {
-    let url = table.required::<url::Url>("url", problems);
-    let status_url = table.parsed::<url::Url>("status_url", problems).map(|u| u.value.to_string());
-    let secret = folder.secret(&mut table, "secret", problems);
-    if !table.holds("secret") {
-        table.missing("secret");
-    }
-    let ca = table.parsed::<PathBuf>("ca", problems).map(|p| folder.path(p.value));
-    let verify_replies = table.flag("verify_replies", problems).unwrap_or(true);
-    let callback_listen = table.parsed::<SocketAddr>("callback_listen", problems).map(|l| l.value);
-    let callback_url = table.parsed::<url::Url>("callback_url", problems).map(|u| u.value.to_string());
-    let place = table.place();
-    table.finish(problems);
-    let url = url?;
-    if !verify_replies && url.value.scheme() != "https" {
-        problems.add(place, "verify_replies = false needs an https url");
-    }
-    Some(WebhookFactor {
-        url: url.value.to_string(),
-        status_url,
-        secret: secret?,
-        ca,
-        verify_replies,
-        callback_listen,
-        callback_url,
-    })
-}
-
-fn exec_factor(mut table: Table<'_, '_>, problems: &mut Problems) -> Option<ExecFactor> {
-    let command = table.required_list::<String>("command", problems);
-    let at_once =
-        table.number("at_once", 1..1001, problems).and_then(|n| usize::try_from(n).ok()).unwrap_or(16);
-    table.finish(problems);
-    let command: Vec<String> = command.into_iter().map(|c| c.value).collect();
-    (!command.is_empty()).then_some(ExecFactor { command, at_once })
 }
 
 fn person(mut table: Table<'_, '_>, problems: &mut Problems) -> Person {

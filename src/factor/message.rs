@@ -84,6 +84,7 @@ mod tests {
         Question {
             tx: Tx::new(0xab),
             firm: user.firm(),
+            contact: crate::factor::Contact::default(),
             user,
             key: format!("SHA256:{}", "A".repeat(43)).parse().unwrap(),
             from: "[::ffff:203.0.113.7]:50122".parse().unwrap(),

@@ -109,7 +109,7 @@ impl Phone {
     /// Serves `/ask` and `/status` on the listener.
     pub fn start(listener: TcpListener, config: PhoneConfig, clock: Clock) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        super::webhook::choose_tls_provider();
+        super::http::choose_tls_provider();
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5));
         let client = client.build().map_err(io::Error::other)?;
         let (questions, seen) = (AtomicU64::new(0), Mutex::default());

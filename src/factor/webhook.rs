@@ -21,17 +21,15 @@ mod callbacks;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header};
+use reqwest::{Client, RequestBuilder, StatusCode, Url, header};
 
 pub use callbacks::Callbacks;
 
+use super::http::{self, BadClient};
 use super::wire::{self, Answer, Key};
 use super::{Cause, Push, Question, Verdict};
 use crate::clock::Clock;
 use crate::secret::Secret;
-
-/// The most bytes of a reply.
-const REPLY_LIMIT: usize = 64 * 1024;
 
 /// Where and how to ask. Times are upper bounds; the question's own expiry counts as well.
 pub struct WebhookConfig {
@@ -190,18 +188,13 @@ impl Webhook {
         question: &Question,
         request: RequestBuilder,
     ) -> Result<(StatusCode, Answer), Cause> {
-        let mut reply = request.send().await.map_err(|e| cause(&e))?;
-        let status = reply.status();
-        if status.is_redirection() {
-            return Err(Cause::Redirect);
-        }
+        let reply = http::exchange(request, self.config.body_timeout).await?;
+        let (status, body) = (reply.status, reply.body);
         if status != StatusCode::OK && status != StatusCode::ACCEPTED {
             return Err(Cause::Status(status.as_u16()));
         }
-        let body = tokio::time::timeout(self.config.body_timeout, bounded_body(&mut reply));
-        let body = body.await.map_err(|_| Cause::TooSlow)??;
         if self.config.verify_replies {
-            let header = |name| only(reply.headers(), name);
+            let header = |name| http::only(&reply.headers, name);
             let (timestamp, signature) = (header(wire::TIMESTAMP), header(wire::SIGNATURE));
             self.key.verify(self.clock.now(), timestamp, signature, &body)?;
         }
@@ -239,71 +232,12 @@ impl Push for Webhook {
     }
 }
 
-/// The pool: as many idle connections as logins come at once, kept for 60 s.
+/// The pool of one webhook's connections.
 pub(crate) fn client(ca_pem: Option<&[u8]>, connect_timeout: Duration) -> Result<Client, WebhookError> {
-    choose_tls_provider();
-    let mut builder = Client::builder()
-        .user_agent(concat!("pforte/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .referer(false)
-        .http1_only()
-        .tcp_nodelay(true)
-        .connect_timeout(connect_timeout)
-        .pool_idle_timeout(Duration::from_mins(1))
-        .pool_max_idle_per_host(64);
-    if let Some(pem) = ca_pem {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| WebhookError::Ca)?;
-        if certificates.is_empty() {
-            return Err(WebhookError::Ca);
-        }
-        builder = builder.tls_certs_only(certificates);
-    }
-    builder.build().map_err(|_| WebhookError::Tls)
-}
-
-/// reqwest is built without a TLS provider of its own and takes the process's.
-pub(super) fn choose_tls_provider() {
-    if rustls::crypto::CryptoProvider::get_default().is_none()
-        && rustls::crypto::aws_lc_rs::default_provider().install_default().is_err()
-    {
-        tracing::debug!("another thread chose the TLS provider first");
-    }
-}
-
-async fn bounded_body(reply: &mut Response) -> Result<Vec<u8>, Cause> {
-    let limit = u64::try_from(REPLY_LIMIT).unwrap_or(u64::MAX);
-    if reply.content_length().is_some_and(|length| length > limit) {
-        return Err(Cause::TooLarge);
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = reply.chunk().await.map_err(|e| cause(&e))? {
-        if body.len() + chunk.len() > REPLY_LIMIT {
-            return Err(Cause::TooLarge);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-/// A header that stands there exactly once, as text.
-fn only<'a>(headers: &'a header::HeaderMap, name: &str) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next()?;
-    if values.next().is_some() { None } else { first.to_str().ok() }
-}
-
-fn cause(error: &reqwest::Error) -> Cause {
-    if error.is_timeout() {
-        Cause::TimedOutConnecting
-    } else if error.is_redirect() {
-        Cause::Redirect
-    } else if error.is_body() || error.is_decode() {
-        Cause::Malformed
-    } else {
-        Cause::Unreachable
-    }
+    http::client(ca_pem, None, connect_timeout).map_err(|e| match e {
+        BadClient::Ca => WebhookError::Ca,
+        BadClient::Proxy | BadClient::Tls => WebhookError::Tls,
+    })
 }
 
 /// The interval and up to a quarter more; the question's random name is randomness enough.

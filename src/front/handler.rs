@@ -58,7 +58,7 @@ fn auth(answer: Answer) -> server::Auth {
             partial_success: true,
         },
         Answer::Show(text, prompt) => {
-            let prompts = prompt.into_iter().map(|p| (p.into(), false)).collect::<Vec<_>>();
+            let prompts = prompt.into_iter().map(|(text, echo)| (text.into(), echo)).collect::<Vec<_>>();
             server::Auth::Partial { name: "".into(), instructions: text.into(), prompts: prompts.into() }
         }
         Answer::In => server::Auth::Accept,

@@ -13,6 +13,7 @@ use super::Front;
 use super::connection::Shared;
 use crate::asks::{Ask, Hop, Relay};
 use crate::config::{Inner, Language};
+use crate::factor::Reach;
 use crate::flow::{Backlog, Inbox};
 use crate::gate::Refused;
 use crate::hops::{Pipe, Sealed, Target, dial};
@@ -142,11 +143,8 @@ impl Opening {
     async fn confirmed(&self, ask: &Hop) -> Result<Started<Hop>, ChannelOpenFailure> {
         let factor = self.front.factor.load_full();
         let words = ask.0.words();
-        let answered = if factor.rings_a_phone() {
-            factor.confirm(&self.who, &words, ask.site(), factor.number(), None).await
-        } else {
-            Err(NotConfirmed::Failed("a sealed hop has no place to type a code".into()))
-        };
+        let asking = factor.confirm(&self.who, &words, ask.site(), factor.number(), Reach::NOTHING);
+        let answered = asking.settled().await;
         match answered {
             Ok(confirmation) => {
                 let opened = self.front.gate.open(ask.clone(), &self.who, Some(&confirmation)).await;

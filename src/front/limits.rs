@@ -6,7 +6,6 @@
 //! colleague; and a source that logged in lately keeps a quarter of the places during a flood.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,30 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::names::{Fingerprint, Username};
-
-/// An IPv4 address, or an IPv6 /64: what one customer of a provider is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Source(IpAddr);
-
-impl Source {
-    /// The source of an address; an IPv4 address written as IPv6 is the IPv4 one.
-    pub fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(v4) => Self(IpAddr::V4(v4)),
-            IpAddr::V6(v6) => Self(IpAddr::V6((u128::from(v6) >> 64 << 64).into())),
-        }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V4(v4) => v4.fmt(f),
-            IpAddr::V6(v6) => write!(f, "{v6}/64"),
-        }
-    }
-}
+use crate::names::{Fingerprint, Source, Username};
 
 /// What costs a penalty, and how long a one: `PerSourcePenalties`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +29,6 @@ pub enum Offence {
     Grace,
     /// Gone without a try.
     NoTry,
-    /// The second factor was denied or stayed silent.
-    NotConfirmed,
     /// The second factor was reported as fraud.
     Fraud,
     /// Counted already, or a barred key that came again: it costs nothing more, so that a bar ends when it was said to.
@@ -65,7 +39,7 @@ impl Offence {
     fn seconds(self) -> i64 {
         match self {
             Offence::Crash => 90,
-            Offence::Failed | Offence::UnknownUser | Offence::NotConfirmed => 5,
+            Offence::Failed | Offence::UnknownUser => 5,
             Offence::Grace => 10,
             Offence::NoTry => 1,
             Offence::Fraud => 600,
@@ -81,7 +55,6 @@ impl Offence {
             Offence::UnknownUser => "unknown-user",
             Offence::Grace => "grace",
             Offence::NoTry => "no-try",
-            Offence::NotConfirmed => "not-confirmed",
             Offence::Fraud => "fraud",
             Offence::Counted => "counted",
         }

@@ -15,12 +15,12 @@ use tokio::time::Instant;
 
 use super::Front;
 use super::connection::{Phase, Shared, Trail};
-use super::limits::{Offence, Source};
+use super::limits::Offence;
 use crate::config::{Batch, Language};
-use crate::factor::Number;
-use crate::identity::second_factor::{Challenge, NotConfirmed, SecondFactor, Standing};
+use crate::factor::{Number, Reach};
+use crate::identity::second_factor::{Challenge, NotConfirmed, SecondFactor, Show, Standing};
 use crate::identity::{KeyProven, Principal, Who};
-use crate::names::{Fingerprint, Username};
+use crate::names::{Fingerprint, Source, Username};
 use crate::secret::Secret;
 use crate::sentences;
 use crate::sentences::ascii;
@@ -31,8 +31,8 @@ pub enum Answer {
     No,
     /// The key is proven; keyboard-interactive is next (RFC 4252 §5.1, partial success).
     KeyProven,
-    /// RFC 4256 §3.2 `INFO_REQUEST`: a text, and a prompt where a code is to be typed.
-    Show(String, Option<String>),
+    /// RFC 4256 §3.2 `INFO_REQUEST`: a text, and a prompt where something is to be typed, with whether that may be seen.
+    Show(String, Option<(String, bool)>),
     /// In.
     In,
     /// Nothing more: DISCONNECT is on its way.
@@ -212,7 +212,7 @@ impl Login {
             self.state = State::Barred(name, text);
             return Answer::KeyProven;
         }
-        if let Some(left) = self.factor.locked(&proof) {
+        if let Some(left) = self.factor.locked(&name, proof.key(), self.source()) {
             let text = sentences::not_confirmed(&NotConfirmed::Locked(left), self.front.language);
             self.note_proven(&proof, "factor-locked", Offence::Counted);
             self.state = State::Barred(name, text);
@@ -221,7 +221,7 @@ impl Login {
         self.shared.enter_phase(Phase::Factor);
         let held = self.front.people.load().get(&name).is_some_and(|p| p.batch == Batch::HoldKey)
             || self.front.gate.holds_key(&name);
-        if held && self.factor.rings_a_phone() {
+        if held && self.factor.rings_a_phone(&name) {
             return self.hold(proof).await;
         }
         self.state = State::KeyProven(proof);
@@ -230,13 +230,14 @@ impl Login {
 
     /// `batch = "hold-key"`: the signed request is answered when the phone has answered.
     async fn hold(&mut self, proof: KeyProven) -> Answer {
-        self.note_proven(&proof, "no-answer", Offence::NotConfirmed);
-        let mut challenge = self.factor.begin(proof, self.number);
+        self.note_proven(&proof, "no-answer", Offence::Counted);
+        let reach = Reach { shown: true, ..Reach::NOTHING };
+        let mut challenge = self.factor.begin(proof, self.number, reach);
         let line = self.shared.line.clone();
         let settled = async {
             loop {
-                match wait(challenge, ROUND).await {
-                    Standing::Open(still) => challenge = still,
+                match challenge.next(None, ROUND).await {
+                    Standing::Open(still, _) => challenge = still,
                     settled @ (Standing::Confirmed(_) | Standing::Refused(..)) => return settled,
                 }
             }
@@ -256,20 +257,13 @@ impl Login {
             (State::KeyProven(proof), None) if proof.user().as_str() == user => {
                 // The phone begins to ring when the request is sent, not when the client has read it; who goes now has
                 // rung it in vain.
-                self.note_proven(&proof, "no-answer", Offence::NotConfirmed);
-                let challenge = self.factor.begin(proof, self.number);
-                let (text, prompt) = self.opening(&challenge);
-                self.state = State::Asked(challenge);
-                Answer::Show(text, prompt)
+                self.note_proven(&proof, "no-answer", Offence::Counted);
+                let challenge = self.factor.begin(proof, self.number, Reach::ALL);
+                let standing = challenge.next(None, ROUND).await;
+                self.settle(standing).await
             }
-            (State::Asked(challenge), Some(answers)) if proof_of(&challenge).user().as_str() == user => {
-                let standing = match challenge {
-                    Challenge::Push(push) => push.wait(ROUND).await,
-                    Challenge::Code(code) => {
-                        let typed = answers.into_iter().next().unwrap_or_else(|| Secret::new(String::new()));
-                        code.answer(&typed).await
-                    }
-                };
+            (State::Asked(challenge), Some(answers)) if challenge.proof().user().as_str() == user => {
+                let standing = challenge.next(answers.into_iter().next(), ROUND).await;
                 self.settle(standing).await
             }
             (State::Stranger, None) => {
@@ -291,36 +285,16 @@ impl Login {
         }
     }
 
-    fn opening(&self, challenge: &Challenge) -> (String, Option<String>) {
-        let number = self.number;
-        match (challenge, self.front.language) {
-            (Challenge::Push(_), Language::English) => {
-                (format!("Confirm on your phone. The number there must be {number}.\n"), None)
-            }
-            (Challenge::Push(_), Language::German) => {
-                (format!("Bitte am Telefon bestaetigen. Dort muss die Zahl {number} stehen.\n"), None)
-            }
-            (Challenge::Code(_), Language::English | Language::German) => {
-                (String::new(), Some("Code: ".into()))
-            }
-        }
-    }
-
     async fn settle(&mut self, standing: Standing) -> Answer {
         match standing {
-            Standing::Open(Challenge::Push(push)) => {
-                self.state = State::Asked(Challenge::Push(push));
-                Answer::Show(String::new(), None)
-            }
-            Standing::Open(Challenge::Code(code)) => {
-                let key = code.proof().key().clone();
-                self.front.penalise(self.source(), Some(&key), Offence::NotConfirmed);
-                self.state = State::Asked(Challenge::Code(code));
-                let again = match self.front.language {
-                    Language::English => "That was not it. Code: ",
-                    Language::German => "Das war er nicht. Code: ",
-                };
-                Answer::Show(String::new(), Some(again.into()))
+            Standing::Open(challenge, show) => {
+                self.state = State::Asked(challenge);
+                let Show { says, prompt } = show;
+                let language = self.front.language;
+                let text: String = says.iter().map(|say| sentences::said(say, language) + "\n").collect();
+                let prompt = prompt
+                    .map(|(prompt, words)| (sentences::prompt(&prompt, &words, language), prompt.echoes()));
+                Answer::Show(ascii(&text), prompt)
             }
             Standing::Confirmed(principal) => self.enter(principal).await,
             Standing::Refused(proof, why) => self.refused(&proof, why).await,
@@ -330,11 +304,14 @@ impl Login {
     async fn refused(&mut self, proof: &KeyProven, why: NotConfirmed) -> Answer {
         match why {
             NotConfirmed::Fraud => self.front.fraud(proof.user(), proof.key()),
+            // What was in vain is counted where it was asked; a lock that came of it outlasts a restart.
             NotConfirmed::Denied | NotConfirmed::TimedOut | NotConfirmed::WrongCode(_) => {
-                self.front.penalise(self.source(), Some(proof.key()), Offence::NotConfirmed);
+                self.front.remember_lock(&self.factor, proof.user(), proof.key(), self.source());
             }
-            // The provider's fault is not the person's, and a lock speaks for itself.
-            NotConfirmed::Failed(_) | NotConfirmed::Locked(_) => {}
+            NotConfirmed::Failed(_)
+            | NotConfirmed::Broke(_)
+            | NotConfirmed::Displaced
+            | NotConfirmed::Locked(_) => {}
         }
         self.trail().offence = Some(Offence::Counted);
         let text = sentences::not_confirmed(&why, self.front.language);
@@ -417,20 +394,6 @@ impl Login {
         }
         self.shared.goodbye(Disconnect::NoMoreAuthMethodsAvailable, ascii(text));
         Answer::Over
-    }
-}
-
-fn proof_of(challenge: &Challenge) -> &KeyProven {
-    match challenge {
-        Challenge::Push(push) => push.proof(),
-        Challenge::Code(code) => code.proof(),
-    }
-}
-
-async fn wait(challenge: Challenge, at_most: Duration) -> Standing {
-    match challenge {
-        Challenge::Push(push) => push.wait(at_most).await,
-        Challenge::Code(code) => Standing::Open(Challenge::Code(code)),
     }
 }
 

@@ -2,15 +2,17 @@
 //! Absent on purpose: SSH's packets, and deciding.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::seat::Seat;
 use super::{Front, told};
 use crate::asks::{Ask, Family, Place, Relay, Verb};
 use crate::commands::{self, Dialog, Foreground, Input, Means, Out, exit};
 use crate::config::{Inner, Language};
+use crate::factor::{Cause, Reach};
 use crate::gate::{Refused, Unsettled};
 use crate::identity::Who;
-use crate::identity::second_factor::{Confirmation, NotConfirmed};
+use crate::identity::second_factor::{Asked, Confirmation, Confirming, NotConfirmed, Show};
 use crate::journal::started::{Outcome, Started};
 use crate::names::{HostName, SiteName};
 use crate::policy::Denied;
@@ -18,6 +20,9 @@ use crate::prompt::{Prompt, Read};
 use crate::relay;
 use crate::secret::Secret;
 use crate::sentences;
+
+/// How long a verdict is waited for before it is looked whether anybody still waits.
+const ROUND: Duration = Duration::from_secs(8);
 
 /// What the person's side of a line can give.
 pub(super) struct Given<'a> {
@@ -112,26 +117,7 @@ impl Front {
     ) -> Result<(Started<A>, Confirmation), Option<Refused>> {
         let factor = self.factor.load_full();
         let words = String::from_utf8_lossy(command.confirmed_as()).into_owned();
-        let number = factor.number();
-        let mut code = None;
-        if factor.rings_a_phone() {
-            let sentence = match out.language {
-                Language::English => {
-                    format!("Confirm \"{words}\" on your phone. The number there must be {number}.")
-                }
-                Language::German => {
-                    format!("Bitte „{words}“ am Telefon bestätigen. Dort muss die Zahl {number} stehen.")
-                }
-            };
-            if out.say(sentence).await.is_err() {
-                return Err(None);
-            }
-        } else if let Some(prompt) = prompt {
-            match prompt.read_secret("Code: ").await {
-                Read::Line(typed) => code = Some(Secret::new(typed)),
-                Read::Interrupted | Read::End => {}
-            }
-        } else {
+        if prompt.is_none() && !factor.rings_a_phone(who.user()) {
             let english = "This command wants a code of its own. Open the prompt for it: ssh GATEWAY";
             let german =
                 "Dieser Befehl verlangt einen eigenen Code. Öffnen Sie dafür die Eingabe: ssh GATEWAY";
@@ -139,7 +125,9 @@ impl Front {
             told(out, out.pick(english, german), exit::REFUSED).await;
             return Err(None);
         }
-        match factor.confirm(who, &words, command.site(), number, code.as_ref()).await {
+        let reach = Reach { types: prompt.is_some(), ..Reach::ALL };
+        let asking = factor.confirm(who, &words, command.site(), factor.number(), reach);
+        match self.asked(asking, &words, out, prompt).await {
             Ok(confirmation) => {
                 let opened = self.gate.open(command, who, Some(&confirmation)).await.map_err(Some)?;
                 Ok((opened, confirmation))
@@ -153,6 +141,44 @@ impl Front {
                 Err(None)
             }
         }
+    }
+
+    /// Shows what the second factor says, and types what it asks for, to its verdict.
+    async fn asked(
+        &self,
+        mut asking: Confirming,
+        words: &str,
+        out: &Out,
+        mut prompt: Option<&mut Prompt>,
+    ) -> Result<Confirmation, NotConfirmed> {
+        let (mut typed, mut named) = (None, false);
+        loop {
+            let Show { says, prompt: asked } = match asking.next(typed.take(), ROUND).await {
+                Asked::Open(show) => show,
+                Asked::Confirmed(confirmation) => return Ok(confirmation),
+                Asked::Refused(why) => return Err(why),
+            };
+            if !std::mem::replace(&mut named, true) {
+                self.line_is_there(out, sentences::to_be_confirmed(words, out.language)).await?;
+            }
+            for say in &says {
+                self.line_is_there(out, sentences::said(say, out.language)).await?;
+            }
+            let Some((question, choices)) = asked else { continue };
+            let text = sentences::prompt(&question, &choices, out.language);
+            let Some(prompt) = prompt.as_deref_mut() else {
+                return Err(NotConfirmed::Failed(Cause::NoPlace));
+            };
+            match prompt.read_secret(&text).await {
+                Read::Line(line) => typed = Some(Secret::new(line)),
+                Read::Interrupted | Read::End => return Err(NotConfirmed::Failed(Cause::NoPlace)),
+            }
+        }
+    }
+
+    /// Says it, or finds that nobody is there any more: then nothing is asked.
+    async fn line_is_there(&self, out: &Out, sentence: String) -> Result<(), NotConfirmed> {
+        out.say(sentence).await.map_err(|_| NotConfirmed::Broke("nobody is there any more"))
     }
 
     /// `connect portal|backup [-i SITE]`: a recorded shell at the host, on this very terminal.

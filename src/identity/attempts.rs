@@ -1,80 +1,237 @@
-//! How often one key has asked in vain, wherever it came from: what a stolen key can try is little.
-//! Absent on purpose: strangers. Only a proven key is counted, so nobody is locked out by somebody who has not theirs.
+//! Who has asked in vain how often, and whose turn it is: what a stolen key can try is little, and a phone is left in peace.
+//! Absent on purpose: strangers. Only a proven key is counted, and only for where it comes from, so nobody is locked out
+//! by somebody who has not theirs, nor from where they usually are by somebody who has.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
-use super::KeyProven;
 use crate::clock::Clock;
-use crate::names::{Fingerprint, Username};
+use crate::names::{Fingerprint, Source, Username};
 
-/// Questions denied or unanswered, and codes that were wrong, that one key may cause within [`WITHIN`].
-const VAIN: usize = 10;
-const WITHIN: SignedDuration = SignedDuration::from_hours(1);
+/// The fourth question in vain within [`WITHIN`] locks this key from this source.
+const VAIN: usize = 4;
+const WITHIN: SignedDuration = SignedDuration::from_mins(10);
+/// How long the first lock lasts; each further one within a day twice as long as the one before, up to [`LONGEST`].
+const LOCK: SignedDuration = SignedDuration::from_mins(10);
+const LONGEST: SignedDuration = SignedDuration::from_hours(1);
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// Questions in vain within [`HOUR`] that one key may cause from all sources together that never confirmed anything.
+const FROM_STRANGE: usize = 24;
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+/// How long a source counts as one where this person has confirmed.
+const USUAL_FOR: SignedDuration = SignedDuration::from_hours(24 * 30);
+/// Entries remembered, of each kind.
+const REMEMBERED: usize = 65_536;
+
+/// One person's key from one source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Asker {
+    pub(super) user: Username,
+    pub(super) key: Fingerprint,
+    pub(super) source: Source,
+}
+
+#[derive(Default)]
+struct Record {
+    vain: Vec<Timestamp>,
+    locked: Vec<Timestamp>,
+    until: Option<Timestamp>,
+    confirmed: Option<Timestamp>,
+}
+
+impl Record {
+    fn forget(&mut self, now: Timestamp) {
+        self.vain.retain(|time| now.duration_since(*time) < WITHIN);
+        self.locked.retain(|time| now.duration_since(*time) < DAY);
+        self.until = self.until.filter(|until| *until > now);
+        self.confirmed = self.confirmed.filter(|time| now.duration_since(*time) < USUAL_FOR);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.vain.is_empty() && self.locked.is_empty() && self.until.is_none() && self.confirmed.is_none()
+    }
+}
+
+#[derive(Default)]
+struct Book {
+    askers: HashMap<Asker, Record>,
+    /// Questions in vain from where nothing was ever confirmed.
+    strange: HashMap<(Username, Fingerprint), Vec<Timestamp>>,
+}
+
+/// Whose question is open, and whether it gives way.
+struct Place {
+    semaphore: Arc<Semaphore>,
+    /// The open question, if it comes from a source where nothing was ever confirmed.
+    gives_way: Arc<Mutex<Option<CancellationToken>>>,
+}
 
 /// The book.
 pub(super) struct Attempts {
     clock: Clock,
-    vain: Mutex<HashMap<(Username, Fingerprint), Vec<Timestamp>>>,
-    turns: Mutex<HashMap<Username, Arc<Semaphore>>>,
+    book: Mutex<Book>,
+    turns: Mutex<HashMap<Username, Place>>,
 }
 
 impl Attempts {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, vain: Mutex::default(), turns: Mutex::default() }
+        Self { clock, book: Mutex::default(), turns: Mutex::default() }
     }
 
-    fn book(&self) -> MutexGuard<'_, HashMap<(Username, Fingerprint), Vec<Timestamp>>> {
-        self.vain.lock().unwrap_or_else(PoisonError::into_inner)
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How much longer this key may not ask.
-    pub(super) fn locked(&self, user: &Username, key: &Fingerprint) -> Option<Duration> {
+    /// How much longer this key may not ask from this source.
+    pub(super) fn locked(&self, asker: &Asker) -> Option<Duration> {
         let now = self.clock.now();
         let mut book = self.book();
-        let times = book.get_mut(&(user.clone(), key.clone()))?;
-        times.retain(|time| now.duration_since(*time) < WITHIN);
-        let first = *times.first().filter(|_| times.len() >= VAIN)?;
-        Duration::try_from(WITHIN - now.duration_since(first)).ok()
-    }
-
-    /// A question goes out, or a code comes in: it counts as vain until [`Attempts::answered`] takes it back.
-    pub(super) fn asked(&self, user: &Username, key: &Fingerprint) {
-        let now = self.clock.now();
-        let mut book = self.book();
-        let times = book.entry((user.clone(), key.clone())).or_default();
-        times.retain(|time| now.duration_since(*time) < WITHIN);
-        if times.len() < VAIN * 2 {
-            times.push(now);
+        let record = book.askers.get(asker);
+        if let Some(until) = record.and_then(|record| record.until).filter(|until| *until > now) {
+            return Duration::try_from(until.duration_since(now)).ok();
         }
+        if record.is_some_and(|r| r.confirmed.is_some_and(|at| now.duration_since(at) < USUAL_FOR)) {
+            return None;
+        }
+        let times = book.strange.get_mut(&(asker.user.clone(), asker.key.clone()))?;
+        times.retain(|time| now.duration_since(*time) < HOUR);
+        let first = *times.first().filter(|_| times.len() >= FROM_STRANGE)?;
+        Duration::try_from(HOUR - now.duration_since(first)).ok()
     }
 
-    /// The last one was answered with yes, or the provider failed: it was not in vain.
-    pub(super) fn answered(&self, user: &Username, key: &Fingerprint) {
+    /// A question goes out, or a code comes in: it was in vain unless [`Attempt::answered`] says otherwise.
+    pub(super) fn begin(self: &Arc<Self>, asker: &Asker) -> Attempt {
+        Attempt { attempts: self.clone(), asker: Some(asker.clone()) }
+    }
+
+    fn in_vain(&self, asker: Asker) {
+        let now = self.clock.now();
         let mut book = self.book();
-        let whose = (user.clone(), key.clone());
-        if let Some(times) = book.get_mut(&whose) {
-            times.pop();
-            if times.is_empty() {
-                book.remove(&whose);
+        make_room(&mut book, now);
+        let record = book.askers.entry(asker.clone()).or_default();
+        record.forget(now);
+        record.vain.push(now);
+        if record.vain.len() >= VAIN {
+            let doubled = 1 << record.locked.len().min(8);
+            let length = (LOCK * doubled).min(LONGEST);
+            record.until = now.checked_add(length).ok();
+            record.locked.push(now);
+            record.vain.clear();
+        }
+        if record.confirmed.is_none() {
+            let times = book.strange.entry((asker.user, asker.key)).or_default();
+            times.retain(|time| now.duration_since(*time) < HOUR);
+            if times.len() < FROM_STRANGE * 2 {
+                times.push(now);
             }
         }
     }
 
-    /// One open question a person; the next waits for its turn.
-    pub(super) fn turn(&self, user: &Username) -> Arc<Semaphore> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.entry(user.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
+    fn usual(&self, asker: &Asker) -> bool {
+        let now = self.clock.now();
+        let book = self.book();
+        let confirmed = book.askers.get(asker).and_then(|record| record.confirmed);
+        confirmed.is_some_and(|at| now.duration_since(at) < USUAL_FOR)
+    }
+
+    /// Waits for this person's turn: one open question at a time. Who comes from where they have confirmed before does
+    /// not wait for a question from where they have not: that one gives way.
+    pub(super) async fn turn(&self, asker: &Asker) -> Option<Turn> {
+        let usual = self.usual(asker);
+        let (semaphore, gives_way) = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            if turns.len() >= REMEMBERED {
+                turns.retain(|_, place| Arc::strong_count(&place.semaphore) > 1);
+            }
+            let place = turns.entry(asker.user.clone()).or_insert_with(|| Place {
+                semaphore: Arc::new(Semaphore::new(1)),
+                gives_way: Arc::default(),
+            });
+            (place.semaphore.clone(), place.gives_way.clone())
+        };
+        let held = loop {
+            if usual && let Some(open) = gives_way.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                open.cancel();
+            }
+            // Those that wait before us may be strange too: each of them gives way in its turn.
+            let soon = tokio::time::timeout(Duration::from_millis(200), semaphore.clone().acquire_owned());
+            match soon.await {
+                Ok(held) => break held.ok()?,
+                Err(_) if usual => {}
+                Err(_) => break semaphore.clone().acquire_owned().await.ok()?,
+            }
+        };
+        let displaced = CancellationToken::new();
+        *gives_way.lock().unwrap_or_else(PoisonError::into_inner) = (!usual).then(|| displaced.clone());
+        Some(Turn { _held: held, displaced })
     }
 }
 
-/// The person and key of a proof.
-pub(super) fn whose(proof: &KeyProven) -> (&Username, &Fingerprint) {
-    (&proof.user, &proof.key)
+fn make_room(book: &mut Book, now: Timestamp) {
+    if book.askers.len() >= REMEMBERED {
+        book.askers.retain(|_, record| {
+            record.forget(now);
+            !record.is_empty()
+        });
+    }
+    if book.askers.len() >= REMEMBERED {
+        // Only keys that have signed get here: so many of them are no accident, and whoever is locked stays locked.
+        book.askers.retain(|_, record| record.until.is_some());
+    }
+    if book.strange.len() >= REMEMBERED {
+        book.strange.retain(|_, times| times.last().is_some_and(|last| now.duration_since(*last) < HOUR));
+    }
+}
+
+/// A person's turn to be asked; the next one's when dropped.
+pub(super) struct Turn {
+    _held: OwnedSemaphorePermit,
+    displaced: CancellationToken,
+}
+
+impl Turn {
+    /// Ends when this question has to give way.
+    pub(super) async fn displaced(&self) {
+        self.displaced.cancelled().await;
+    }
+}
+
+/// A question that is out; in vain when dropped without an answer.
+pub(super) struct Attempt {
+    attempts: Arc<Attempts>,
+    asker: Option<Asker>,
+}
+
+impl Attempt {
+    /// It was not in vain, though it was not confirmed: the provider failed, another way was chosen.
+    pub(super) fn answered(mut self) {
+        self.asker = None;
+    }
+
+    /// The person said yes.
+    pub(super) fn confirmed(mut self) {
+        if let Some(asker) = self.asker.take() {
+            let now = self.attempts.clock.now();
+            let mut book = self.attempts.book();
+            make_room(&mut book, now);
+            let record = book.askers.entry(asker).or_default();
+            record.forget(now);
+            record.confirmed = Some(now);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(asker) = self.asker.take() {
+            self.attempts.in_vain(asker);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -82,25 +239,93 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicI64, Ordering};
 
-    #[test]
-    fn ten_in_vain_within_an_hour_lock_the_key_from_everywhere_and_a_yes_takes_one_back() {
+    fn book() -> (Arc<Attempts>, Arc<AtomicI64>) {
         let seconds = Arc::new(AtomicI64::new(0));
         let shared = seconds.clone();
-        let attempts =
-            Attempts::new(Clock::of(move || Timestamp::from_second(shared.load(Ordering::SeqCst)).unwrap()));
-        let user: Username = "firm-jane.doe".parse().unwrap();
-        let key = |c: &str| -> Fingerprint { format!("SHA256:{}", c.repeat(43)).parse().unwrap() };
-        for _ in 0..9 {
-            attempts.asked(&user, &key("A"));
+        let clock = Clock::of(move || Timestamp::from_second(shared.load(Ordering::SeqCst)).unwrap());
+        (Arc::new(Attempts::new(clock)), seconds)
+    }
+
+    fn asker(user: &str, key: &str, from: &str) -> Asker {
+        Asker {
+            user: user.parse().unwrap(),
+            key: format!("SHA256:{}", key.repeat(43)).parse().unwrap(),
+            source: Source::of(from.parse().unwrap()),
         }
-        attempts.asked(&user, &key("A"));
-        attempts.answered(&user, &key("A"));
-        assert_eq!(attempts.locked(&user, &key("A")), None);
-        attempts.asked(&user, &key("A"));
-        assert_eq!(attempts.locked(&user, &key("A")), Some(Duration::from_hours(1)));
-        assert_eq!(attempts.locked(&user, &key("B")), None, "another key of the same person is free");
-        assert_eq!(attempts.locked(&"firm-john.roe".parse().unwrap(), &key("A")), None);
-        seconds.fetch_add(3600, Ordering::SeqCst);
-        assert_eq!(attempts.locked(&user, &key("A")), None);
+    }
+
+    fn jane(from: &str) -> Asker {
+        asker("firm-jane.doe", "A", from)
+    }
+
+    #[test]
+    fn the_fourth_in_ten_minutes_locks_that_person_key_and_source_and_nothing_else() {
+        let (attempts, seconds) = book();
+        let jane_here = jane("192.0.2.1");
+        for _ in 0..3 {
+            drop(attempts.begin(&jane_here));
+            seconds.fetch_add(60, Ordering::SeqCst);
+        }
+        assert_eq!(attempts.locked(&jane_here), None);
+        drop(attempts.begin(&jane_here));
+        assert_eq!(attempts.locked(&jane_here), Some(Duration::from_mins(10)));
+        for other in [
+            jane("192.0.2.2"),
+            asker("firm-jane.doe", "B", "192.0.2.1"),
+            asker("firm-john.roe", "A", "192.0.2.1"),
+        ] {
+            assert_eq!(attempts.locked(&other), None, "{other:?}");
+        }
+        seconds.fetch_add(599, Ordering::SeqCst);
+        assert_eq!(attempts.locked(&jane_here), Some(Duration::from_secs(1)));
+        seconds.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(attempts.locked(&jane_here), None);
+        for _ in 0..4 {
+            drop(attempts.begin(&jane_here));
+        }
+        assert_eq!(attempts.locked(&jane_here), Some(Duration::from_mins(20)), "the second lock is longer");
+    }
+
+    #[test]
+    fn what_was_answered_is_not_in_vain_and_four_over_an_hour_are_not_four_in_ten_minutes() {
+        let (attempts, seconds) = book();
+        let jane = jane("192.0.2.1");
+        for _ in 0..9 {
+            attempts.begin(&jane).answered();
+            attempts.begin(&jane).confirmed();
+        }
+        for _ in 0..9 {
+            drop(attempts.begin(&jane));
+            seconds.fetch_add(299, Ordering::SeqCst);
+        }
+        assert_eq!(attempts.locked(&jane), None);
+    }
+
+    #[test]
+    fn a_stolen_key_from_many_places_is_locked_at_strange_ones_but_not_where_its_owner_works() {
+        let (attempts, _) = book();
+        attempts.begin(&jane("192.0.2.1")).confirmed();
+        for n in 0..FROM_STRANGE {
+            assert_eq!(attempts.locked(&jane(&format!("198.51.100.{n}"))), None);
+            drop(attempts.begin(&jane(&format!("198.51.100.{n}"))));
+        }
+        assert_eq!(attempts.locked(&jane("203.0.113.1")), Some(Duration::from_hours(1)));
+        assert_eq!(attempts.locked(&jane("192.0.2.1")), None);
+    }
+
+    #[tokio::test]
+    async fn a_question_from_a_strange_place_gives_way_to_the_owners_and_not_the_other_way_round() {
+        let (attempts, _) = book();
+        attempts.begin(&jane("192.0.2.1")).confirmed();
+        let thief = attempts.turn(&jane("198.51.100.1")).await.unwrap();
+        let waiting = attempts.clone();
+        let owner = tokio::spawn(async move { waiting.turn(&jane("192.0.2.1")).await });
+        tokio::time::timeout(Duration::from_secs(10), thief.displaced()).await.unwrap();
+        drop(thief);
+        let owner = tokio::time::timeout(Duration::from_secs(10), owner).await.unwrap().unwrap().unwrap();
+        let thief = jane("198.51.100.1");
+        let again = tokio::time::timeout(Duration::from_millis(300), attempts.turn(&thief));
+        assert!(again.await.is_err(), "waits for its turn");
+        assert!(tokio::time::timeout(Duration::from_millis(1), owner.displaced()).await.is_err());
     }
 }

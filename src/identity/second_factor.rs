@@ -1,21 +1,25 @@
 //! [`KeyProven`] → [`Principal`]: asks the person's phone, or takes their code. Fails closed.
 //! Absent on purpose: how a provider rings a phone (that is `factor`, which can make no proof), and SSH's packets.
 
+mod conversation;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::attempts::{Attempts, whose};
+use super::attempts::{Asker, Attempts};
 use super::{KeyProven, Principal, Who};
 use crate::clock::Clock;
-use crate::factor::{Number, Provider, Purpose, Question, Tx, Verdict};
+use crate::factor::{
+    Cause, Directory, Line, Number, Prompt, Purpose, Question, Reach, Said, Say, TheirEnd, Tx, Way,
+};
+use crate::names::{Fingerprint, SiteName, Source, Username};
 use crate::random::Random;
 use crate::secret::Secret;
-
-/// Codes that one connection may try.
-const TRIES: u8 = 3;
+use conversation::Conversation;
 
 /// Why the second factor was not given. Every one of them is a refusal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,39 +36,27 @@ pub enum NotConfirmed {
     /// The code was wrong, was used before, or there is none to compare it with; the text is for the journal alone.
     #[error("factor-denied: {0}")]
     WrongCode(String),
-    /// This key has asked too often in vain.
+    /// This key has asked too often in vain from this source.
     #[error("factor-locked: {} s", .0.as_secs())]
     Locked(Duration),
-    /// The provider failed; the text is for the journal.
+    /// The same person asked from where they have confirmed before; this question gave way.
+    #[error("factor-displaced")]
+    Displaced,
+    /// No answer that counts could be had.
     #[error("factor-failed: {0}")]
-    Failed(String),
+    Failed(Cause),
+    /// The conversation itself broke; the text is for the journal.
+    #[error("factor-failed: {0}")]
+    Broke(&'static str),
 }
 
-/// The second factor as this gateway is set up.
+/// The second factor as this gateway is set up. A clone shares what it remembers.
 pub struct SecondFactor {
-    provider: Provider,
+    directory: Arc<dyn Directory>,
     timeout: Duration,
     clock: Clock,
     random: Random,
     attempts: Arc<Attempts>,
-}
-
-/// A question that is open, and the proof it will strengthen. The number is what the SSH side shows.
-pub enum Challenge {
-    /// The phone rings.
-    Push(PushChallenge),
-    /// A code is to be typed.
-    Code(CodeChallenge),
-}
-
-/// How a challenge stands.
-pub enum Standing {
-    /// No answer yet.
-    Open(Challenge),
-    /// Both factors are proven.
-    Confirmed(Principal),
-    /// Refused. The proof of the key is gone with it.
-    Refused(KeyProven, NotConfirmed),
 }
 
 /// The person said yes to this very ask: rules with `confirm = true` want it.
@@ -82,15 +74,17 @@ impl Confirmation {
 }
 
 impl SecondFactor {
-    /// Asks through `provider`; a question stays open for `timeout`.
-    pub fn new(provider: Provider, timeout: Duration, clock: Clock, random: Random) -> Self {
+    /// Asks whom `directory` names; a question stays open for `timeout` unless its provider says otherwise.
+    pub fn new(directory: Arc<dyn Directory>, timeout: Duration, clock: Clock, random: Random) -> Self {
         let attempts = Arc::new(Attempts::new(clock.clone()));
-        Self { provider, timeout, clock, random, attempts }
+        Self { directory, timeout, clock, random, attempts }
     }
 
-    /// The provider's name.
-    pub fn name(&self) -> &'static str {
-        self.provider.name()
+    /// The same, asking whom another directory names. What was asked in vain is not forgotten.
+    #[must_use]
+    pub fn changed(&self, directory: Arc<dyn Directory>, timeout: Duration) -> Self {
+        let Self { clock, random, attempts, .. } = self;
+        Self { directory, timeout, clock: clock.clone(), random: random.clone(), attempts: attempts.clone() }
     }
 
     /// The two digits for a question.
@@ -98,225 +92,236 @@ impl SecondFactor {
         Number::new(self.random.draw64())
     }
 
-    /// Can it be answered without a terminal?
-    pub fn rings_a_phone(&self) -> bool {
-        match &self.provider {
-            Provider::Push(_) => true,
-            Provider::Code(_) => false,
-        }
+    /// Can this person answer where nothing can be typed?
+    pub fn rings_a_phone(&self, user: &Username) -> bool {
+        let providers = self.directory.of(user);
+        providers.first.ways().first() == Some(&Way::Push)
     }
 
-    /// How much longer this key may not ask, after too many questions in vain.
-    pub fn locked(&self, proof: &KeyProven) -> Option<Duration> {
-        let (user, key) = whose(proof);
-        self.attempts.locked(user, key)
+    /// How much longer this key may not ask from here, after too many questions in vain.
+    pub fn locked(&self, user: &Username, key: &Fingerprint, source: Source) -> Option<Duration> {
+        self.attempts.locked(&Asker { user: user.clone(), key: key.clone(), source })
     }
 
     /// Opens the question for a login: a push begins now. `number` is what the SSH side shows.
-    pub fn begin(&self, proof: KeyProven, number: Number) -> Challenge {
-        match &self.provider {
-            Provider::Push(push) => {
-                let question = Question {
-                    tx: Tx::new(self.random.draw()),
-                    user: proof.user.clone(),
-                    firm: proof.user.firm(),
-                    key: proof.key.clone(),
-                    from: proof.connection.from,
-                    session: proof.connection.session,
-                    purpose: Purpose::Login,
-                    number,
-                    expires: Timestamp::MIN,
-                };
-                Challenge::Push(PushChallenge {
-                    asking: self.ask(push.clone(), question),
-                    proof,
-                    name: push.name(),
-                    clock: self.clock.clone(),
-                })
-            }
-            Provider::Code(code) => Challenge::Code(CodeChallenge {
-                proof,
-                code: code.clone(),
-                tries: TRIES,
-                clock: self.clock.clone(),
-                attempts: self.attempts.clone(),
-            }),
-        }
+    pub fn begin(&self, proof: KeyProven, number: Number, reach: Reach) -> Challenge {
+        let question = Question {
+            tx: Tx::new(0),
+            user: proof.user.clone(),
+            firm: proof.user.firm(),
+            contact: self.directory.of(&proof.user).contact,
+            key: proof.key.clone(),
+            from: proof.connection.from,
+            session: proof.connection.session,
+            purpose: Purpose::Login,
+            number,
+            expires: Timestamp::MIN,
+        };
+        Challenge { talk: self.talk(question, reach), proof, clock: self.clock.clone() }
     }
 
     /// Asks for one ask of somebody who is logged in, naming it. `words` is the ask as it was written.
-    /// `code` is what they typed, where codes are the factor.
-    pub async fn confirm(
+    pub fn confirm(
         &self,
         who: &Who,
         words: &str,
-        site: Option<&crate::names::SiteName>,
+        site: Option<&SiteName>,
         number: Number,
-        code: Option<&Secret>,
-    ) -> Result<Confirmation, NotConfirmed> {
-        if let Some(left) = self.attempts.locked(who.user(), who.key()) {
-            return Err(NotConfirmed::Locked(left));
-        }
-        let settled = match (&self.provider, code) {
-            (Provider::Push(push), _) => {
-                let question = Question {
-                    tx: Tx::new(self.random.draw()),
-                    user: who.user().clone(),
-                    firm: who.firm().clone(),
-                    key: who.key().clone(),
-                    from: who.connection().from,
-                    session: who.connection().session,
-                    purpose: Purpose::Command { command: words.to_owned(), site: site.cloned() },
-                    number,
-                    expires: Timestamp::MIN,
-                };
-                joined(&mut self.ask(push.clone(), question)).await.and_then(settled)
-            }
-            (Provider::Code(provider), Some(code)) => {
-                checked(provider.as_ref(), &self.attempts, who.user(), who.key(), code, self.clock.now())
-                    .await
-            }
-            (Provider::Code(_), None) => Err(NotConfirmed::Failed("no code was given".into())),
+        reach: Reach,
+    ) -> Confirming {
+        let question = Question {
+            tx: Tx::new(0),
+            user: who.user().clone(),
+            firm: who.firm().clone(),
+            contact: self.directory.of(who.user()).contact,
+            key: who.key().clone(),
+            from: who.connection().from,
+            session: who.connection().session,
+            purpose: Purpose::Command { command: words.to_owned(), site: site.cloned() },
+            number,
+            expires: Timestamp::MIN,
         };
-        settled.map(|()| Confirmation { who: who.clone(), purpose: words.to_owned() })
+        Confirming { talk: self.talk(question, reach), who: who.clone(), purpose: words.to_owned() }
     }
 
-    /// The question runs in a task of its own, so that what waits for it may be polled in rounds. Dropping it hangs up.
-    /// A person has one open question at a time: the others wait for their turn, and only then do they begin to expire.
-    fn ask(&self, push: Arc<dyn crate::factor::Push>, mut question: Question) -> Asking {
-        let (timeout, clock, attempts) = (self.timeout, self.clock.clone(), self.attempts.clone());
-        let turn = attempts.turn(&question.user);
-        Asking(tokio::spawn(async move {
-            let Ok(Ok(_turn)) = tokio::time::timeout(timeout, turn.acquire_owned()).await else {
-                return Verdict::TimedOut;
-            };
-            let (user, key) = (question.user.clone(), question.key.clone());
-            if attempts.locked(&user, &key).is_some() {
-                return Verdict::TimedOut;
-            }
-            let span = SignedDuration::try_from(timeout).unwrap_or(SignedDuration::from_secs(60));
-            question.expires = clock.now().saturating_add(span).unwrap_or(Timestamp::MAX);
-            attempts.asked(&user, &key);
-            // A provider keeps its own time; this is the belt to its braces.
-            let longest = timeout + Duration::from_secs(5);
-            let verdict =
-                tokio::time::timeout(longest, push.ask(&question)).await.unwrap_or(Verdict::TimedOut);
-            match verdict {
-                Verdict::Allowed | Verdict::Failed(_) => attempts.answered(&user, &key),
-                Verdict::Denied | Verdict::Fraud | Verdict::TimedOut => {}
-            }
-            verdict
-        }))
+    /// The conversation runs in a task of its own, so that what waits for it may be polled in rounds. Dropping it hangs up.
+    fn talk(&self, question: Question, reach: Reach) -> Talk {
+        let (line, TheirEnd { said, answers }) = Line::new(reach, false);
+        let conversation = Conversation {
+            providers: self.directory.of(&question.user),
+            timeout: self.timeout,
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+            attempts: self.attempts.clone(),
+            question,
+            line,
+        };
+        Talk { running: Running(tokio::spawn(conversation.run())), said, answers, asked: false, over: false }
     }
 }
 
-/// A question under way; hung up when dropped.
-struct Asking(JoinHandle<Verdict>);
+/// What to show next, and whether something has to be typed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Show {
+    /// To be said, in this order.
+    pub says: Vec<Say>,
+    /// To be answered by the next call; beside it these words may be typed.
+    pub prompt: Option<(Prompt, Vec<String>)>,
+}
 
-impl Drop for Asking {
+/// A conversation under way; hung up when dropped.
+struct Talk {
+    running: Running,
+    said: mpsc::Receiver<Said>,
+    answers: mpsc::Sender<Secret>,
+    /// Something has to be typed: only then is an answer one.
+    asked: bool,
+    /// The verdict is given out; there is no second one.
+    over: bool,
+}
+
+struct Running(JoinHandle<Result<String, NotConfirmed>>);
+
+impl Drop for Running {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-/// A panic in a provider is a refusal.
-async fn joined(asking: &mut Asking) -> Result<Verdict, NotConfirmed> {
-    (&mut asking.0).await.map_err(|e| {
-        NotConfirmed::Failed(if e.is_panic() { "the provider panicked".into() } else { "hung up".into() })
-    })
-}
-
-/// Checks a code; whatever is wrong with it looks the same from outside, but for the journal.
-async fn checked(
-    code: &dyn crate::factor::Code,
-    attempts: &Attempts,
-    user: &crate::names::Username,
-    key: &crate::names::Fingerprint,
-    typed: &Secret,
-    now: Timestamp,
-) -> Result<(), NotConfirmed> {
-    if let Some(left) = attempts.locked(user, key) {
-        return Err(NotConfirmed::Locked(left));
-    }
-    attempts.asked(user, key);
-    match code.check(user, typed, now).await {
-        Verdict::Allowed => {
-            attempts.answered(user, key);
-            Ok(())
+impl Talk {
+    /// Gives `answer` to what was asked last, then waits for what comes next: something to show, or the end.
+    /// After `at_most` without either, an empty [`Show`].
+    async fn next(
+        &mut self,
+        answer: Option<Secret>,
+        at_most: Duration,
+    ) -> Result<Show, Result<String, NotConfirmed>> {
+        // An answer that nobody asked for is for nobody, nor is one that comes too late.
+        if let (true, Some(answer)) = (std::mem::take(&mut self.asked), answer) {
+            self.answers.try_send(answer).ok();
         }
-        Verdict::Denied => Err(NotConfirmed::WrongCode("wrong code".into())),
-        Verdict::Fraud | Verdict::TimedOut => Err(NotConfirmed::WrongCode("no answer".into())),
-        Verdict::Failed(cause) => Err(NotConfirmed::WrongCode(cause.to_string())),
+        let mut show = Show::default();
+        let first = tokio::time::timeout(at_most, self.said.recv()).await;
+        match first {
+            Err(_) => return Ok(show),
+            Ok(Some(said)) => show.add(said),
+            Ok(None) => {}
+        }
+        while show.prompt.is_none() {
+            match self.said.try_recv() {
+                Ok(said) => show.add(said),
+                Err(_) => break,
+            }
+        }
+        if show != Show::default() {
+            self.asked = show.prompt.is_some();
+            return Ok(show);
+        }
+        Err(self.end().await)
+    }
+
+    /// A panic in a provider is a refusal.
+    async fn end(&mut self) -> Result<String, NotConfirmed> {
+        if std::mem::replace(&mut self.over, true) {
+            return Err(NotConfirmed::Broke("asked after the verdict"));
+        }
+        (&mut self.running.0).await.unwrap_or_else(|e| {
+            let why = if e.is_panic() { "the provider panicked" } else { "hung up" };
+            Err(NotConfirmed::Broke(why))
+        })
     }
 }
 
-fn settled(verdict: Verdict) -> Result<(), NotConfirmed> {
-    match verdict {
-        Verdict::Allowed => Ok(()),
-        Verdict::Denied => Err(NotConfirmed::Denied),
-        Verdict::Fraud => Err(NotConfirmed::Fraud),
-        Verdict::TimedOut => Err(NotConfirmed::TimedOut),
-        Verdict::Failed(cause) => Err(NotConfirmed::Failed(cause.to_string())),
+impl Show {
+    fn add(&mut self, said: Said) {
+        match said {
+            Said::Say(say) => self.says.push(say),
+            Said::Ask(prompt, words) => self.prompt = Some((prompt, words)),
+            Said::Step(_) => {}
+        }
     }
 }
 
-/// The phone rings.
-pub struct PushChallenge {
+/// A question for a login that is open, and the proof it will strengthen.
+pub struct Challenge {
     proof: KeyProven,
-    asking: Asking,
-    name: &'static str,
+    talk: Talk,
     clock: Clock,
 }
 
-impl PushChallenge {
-    /// Waits for the answer, at most this long.
-    pub async fn wait(mut self, at_most: Duration) -> Standing {
-        match tokio::time::timeout(at_most, joined(&mut self.asking)).await {
-            Err(_) => Standing::Open(Challenge::Push(self)),
-            Ok(verdict) => match verdict.and_then(settled) {
-                Ok(()) => Standing::Confirmed(principal(self.proof, self.name, self.clock.now())),
-                Err(why) => Standing::Refused(self.proof, why),
-            },
+/// How a challenge stands.
+pub enum Standing {
+    /// No verdict yet; this is to be shown, and answered if it asks for something.
+    Open(Challenge, Show),
+    /// Both factors are proven.
+    Confirmed(Principal),
+    /// Refused. The proof of the key is gone with it.
+    Refused(KeyProven, NotConfirmed),
+}
+
+impl Challenge {
+    /// Gives what was typed, then waits for what comes next, at most this long.
+    pub async fn next(mut self, typed: Option<Secret>, at_most: Duration) -> Standing {
+        match self.talk.next(typed, at_most).await {
+            Ok(show) => Standing::Open(self, show),
+            Err(Ok(factor)) => Standing::Confirmed(principal(self.proof, &factor, self.clock.now())),
+            Err(Err(why)) => Standing::Refused(self.proof, why),
         }
     }
 
-    /// The proof that waits for the phone.
+    /// The proof that waits.
     pub fn proof(&self) -> &KeyProven {
         &self.proof
     }
 }
 
-/// A code is to be typed; [`TRIES`] times at most.
-pub struct CodeChallenge {
-    proof: KeyProven,
-    code: Arc<dyn crate::factor::Code>,
-    tries: u8,
-    clock: Clock,
-    attempts: Arc<Attempts>,
+/// A question for one ask that is open.
+pub struct Confirming {
+    who: Who,
+    purpose: String,
+    talk: Talk,
 }
 
-impl CodeChallenge {
-    /// Checks what was typed.
-    pub async fn answer(mut self, code: &Secret) -> Standing {
-        self.tries = self.tries.saturating_sub(1);
-        let now = self.clock.now();
-        let (user, key) = whose(&self.proof);
-        match checked(self.code.as_ref(), &self.attempts, user, key, code, now).await {
-            Ok(()) => Standing::Confirmed(principal(self.proof, self.code.name(), now)),
-            Err(NotConfirmed::WrongCode(_)) if self.tries > 0 => Standing::Open(Challenge::Code(self)),
-            Err(why) => Standing::Refused(self.proof, why),
+/// How that question stands.
+pub enum Asked {
+    /// No verdict yet; this is to be shown, and answered if it asks for something.
+    Open(Show),
+    /// The person said yes to this very ask.
+    Confirmed(Confirmation),
+    /// Refused.
+    Refused(NotConfirmed),
+}
+
+impl Confirming {
+    /// Gives what was typed, then waits for what comes next, at most this long. There is one verdict.
+    pub async fn next(&mut self, typed: Option<Secret>, at_most: Duration) -> Asked {
+        match self.talk.next(typed, at_most).await {
+            Ok(show) => Asked::Open(show),
+            Err(Ok(_)) => {
+                Asked::Confirmed(Confirmation { who: self.who.clone(), purpose: self.purpose.clone() })
+            }
+            Err(Err(why)) => Asked::Refused(why),
         }
     }
 
-    /// The proof that waits for the code.
-    pub fn proof(&self) -> &KeyProven {
-        &self.proof
+    /// Waits for the verdict where nothing can be shown or typed.
+    pub async fn settled(mut self) -> Result<Confirmation, NotConfirmed> {
+        loop {
+            match self.next(None, Duration::from_mins(10)).await {
+                Asked::Open(Show { prompt: None, .. }) => {}
+                Asked::Open(Show { prompt: Some(_), .. }) => {
+                    return Err(NotConfirmed::Failed(Cause::NoPlace));
+                }
+                Asked::Confirmed(confirmation) => return Ok(confirmation),
+                Asked::Refused(why) => return Err(why),
+            }
+        }
     }
 }
 
 /// The only place where a [`Principal`] is made.
-fn principal(proof: KeyProven, factor: &'static str, since: Timestamp) -> Principal {
-    let firm = proof.user.firm();
+fn principal(proof: KeyProven, factor: &str, since: Timestamp) -> Principal {
+    let (firm, factor) = (proof.user.firm(), factor.into());
     Principal { user: proof.user, firm, key: proof.key, connection: proof.connection, factor, since }
 }
 

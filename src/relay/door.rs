@@ -9,17 +9,16 @@ use russh::server::{
     Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Response, Session as Ssh, VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, MethodKind, MethodSet, Pty, server};
-use tokio::task::JoinHandle;
 
 use super::pool::Pool;
 use super::{Phase, Session, channel, forward};
 use crate::asks::Ask;
 use crate::config::Language;
-use crate::factor::Number;
+use crate::factor::Reach;
 use crate::flow::{Backlog, Inbox};
 use crate::gate::Refused;
 use crate::identity::SamePerson;
-use crate::identity::second_factor::{Confirmation, NotConfirmed, SecondFactor};
+use crate::identity::second_factor::{Asked, Confirmation, Confirming, Show};
 use crate::secret::Secret;
 use crate::sentences;
 
@@ -40,25 +39,9 @@ pub struct Broken(#[from] pub russh::Error);
 enum Login {
     Stranger,
     /// The key is proven; the phone is asked.
-    Asking(SamePerson, Option<Question>),
+    Asking(SamePerson, Option<Box<Confirming>>),
     In,
     Over,
-}
-
-struct Question {
-    factor: Arc<SecondFactor>,
-    number: Number,
-    /// None where a code is to be typed first.
-    asking: Option<Asking>,
-}
-
-/// Hung up when dropped.
-struct Asking(JoinHandle<Result<Confirmation, NotConfirmed>>);
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// One inner session's handler.
@@ -89,8 +72,8 @@ fn no() -> Auth {
     Auth::Reject { proceed_with_methods: Some(only(MethodKind::PublicKey)), partial_success: false }
 }
 
-fn show(text: String, prompt: Option<&'static str>) -> Auth {
-    let prompts = prompt.into_iter().map(|p| (p.into(), false)).collect::<Vec<_>>();
+fn show(text: String, prompt: Option<(String, bool)>) -> Auth {
+    let prompts = prompt.into_iter().map(|(text, echo)| (text.into(), echo)).collect::<Vec<_>>();
     Auth::Partial { name: "".into(), instructions: text.into(), prompts: prompts.into() }
 }
 
@@ -146,59 +129,35 @@ impl Door {
         let Login::Asking(same, question) = std::mem::replace(&mut self.login, Login::Over) else {
             return no();
         };
-        let host = self.session.target.domain();
-        let Some(mut question) = question else {
-            let factor = self.session.relays.factor.load_full();
+        let mut says = Vec::new();
+        let mut asking = if let Some(asking) = question {
+            asking
+        } else {
+            let (session, factor) = (&self.session, self.session.relays.factor.load_full());
+            says.push(sentences::the_way_to(&session.target.domain(), session.relays.language));
+            let words = session.ask.0.words();
             let number = factor.number();
-            let (text, prompt, asking) = if factor.rings_a_phone() {
-                let text = match self.session.relays.language {
-                    Language::English => {
-                        format!(
-                            "Confirm the way to {host} on your phone. The number there must be {number}.\n"
-                        )
-                    }
-                    Language::German => {
-                        format!(
-                            "Bitte den Weg zu {host} am Telefon bestaetigen. Dort muss die Zahl {number} stehen.\n"
-                        )
-                    }
-                };
-                (text, None, Some(self.ask(&factor, number, None)))
-            } else {
-                (format!("{host}\n"), Some("Code: "), None)
-            };
-            self.login = Login::Asking(same, Some(Question { factor, number, asking }));
-            return show(text, prompt);
+            Box::new(factor.confirm(&session.who, &words, session.ask.site(), number, Reach::ALL))
         };
-        if question.asking.is_none() {
-            let code = answers.and_then(|answers| answers.into_iter().next());
-            question.asking = Some(self.ask(&question.factor, question.number, code));
-        }
-        let Some(asking) = &mut question.asking else { return no() };
-        let answer = match tokio::time::timeout(ROUND, &mut asking.0).await {
-            Err(_) => {
-                self.login = Login::Asking(same, Some(question));
-                return show(String::new(), None);
+        let typed = answers.and_then(|answers| answers.into_iter().next());
+        match asking.next(typed, ROUND).await {
+            Asked::Open(Show { says: more, prompt }) => {
+                let language = self.session.relays.language;
+                says.extend(more.iter().map(|say| sentences::said(say, language)));
+                let text: String = says.iter().map(|say| sentences::ascii(say) + "\n").collect();
+                self.login = Login::Asking(same, Some(asking));
+                let prompt = prompt
+                    .map(|(prompt, words)| (sentences::prompt(&prompt, &words, language), prompt.echoes()));
+                show(text, prompt)
             }
-            Ok(answer) => answer.unwrap_or_else(|e| Err(NotConfirmed::Failed(e.to_string()))),
-        };
-        match answer {
-            Ok(confirmation) => self.confirmed(same, confirmation).await,
-            Err(why) => {
+            Asked::Confirmed(confirmation) => self.confirmed(same, confirmation).await,
+            Asked::Refused(why) => {
                 let asked = self.session.ask.0.words();
                 self.refuse(&why.to_string(), &asked).await;
                 let sentence = sentences::not_confirmed(&why, self.session.relays.language);
                 self.over(sentence)
             }
         }
-    }
-
-    fn ask(&self, factor: &Arc<SecondFactor>, number: Number, code: Option<Secret>) -> Asking {
-        let (factor, session) = (factor.clone(), self.session.clone());
-        Asking(tokio::spawn(async move {
-            let words = session.ask.0.words();
-            factor.confirm(&session.who, &words, session.ask.site(), number, code.as_ref()).await
-        }))
     }
 
     async fn confirmed(&mut self, same: SamePerson, confirmation: Confirmation) -> Auth {

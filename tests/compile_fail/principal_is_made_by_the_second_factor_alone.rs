@@ -6,7 +6,7 @@ fn skipped(proof: KeyProven, since: jiff::Timestamp) -> Principal {
         firm: proof.user().firm(),
         key: proof.key().clone(),
         connection: proof.connection().clone(),
-        factor: "none",
+        factor: "none".into(),
         since,
     }
 }

@@ -32,6 +32,7 @@ pub fn question(seconds: i64) -> Question {
     Question {
         tx: Tx::new(rand::random()),
         firm: user.firm(),
+        contact: pforte::factor::Contact::default(),
         user,
         key: format!("SHA256:{}", "A".repeat(43)).parse().unwrap(),
         from: "203.0.113.7:50122".parse().unwrap(),

@@ -17,8 +17,8 @@ use reqwest::Url;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::only;
 use crate::clock::Clock;
+use crate::factor::http::only;
 use crate::factor::wire::{self, Answer, Key};
 use crate::factor::{Cause, Question, Tx, Verdict};
 use crate::secret::Secret;

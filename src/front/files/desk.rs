@@ -12,6 +12,7 @@ use crate::asks::{Ask, Family, FileAsk, FilePlace};
 use crate::commands::exit;
 use crate::commands::files::FileFailed;
 use crate::config::Language;
+use crate::factor::Reach;
 use crate::front::Front;
 use crate::front::connection::Shared;
 use crate::gate::Refused;
@@ -229,13 +230,14 @@ impl Desk {
 
     async fn ring(&mut self, ask: &FileAsk) -> Result<Confirmation, String> {
         let factor = self.front.factor.load_full();
-        if !factor.rings_a_phone() {
+        if !factor.rings_a_phone(self.who.user()) {
             let english = "This wants a code of its own, and SFTP has no place to type one. Open the prompt instead: ssh GATEWAY";
             let german = "Das verlangt einen eigenen Code, und bei SFTP gibt es keinen Ort dafür. Nehmen Sie die Eingabe: ssh GATEWAY";
             let no = No::new(status::PERMISSION_DENIED, self.pick(english, german));
             return Err(self.refuse("no-prompt-for-a-code", ask.as_asked(), no).await.sentence);
         }
-        let answered = factor.confirm(&self.who, &ask.words(), ask.site(), factor.number(), None).await;
+        let asking = factor.confirm(&self.who, &ask.words(), ask.site(), factor.number(), Reach::NOTHING);
+        let answered = asking.settled().await;
         match answered {
             Ok(confirmation) => Ok(confirmation),
             Err(why) => {
