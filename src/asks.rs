@@ -5,11 +5,13 @@ mod chore;
 mod command;
 mod family;
 mod files;
+mod order;
 
 pub use chore::Chore;
 pub use command::{Certificates, Command, Data, Draft, Form, Into, Restore, Source, Verb, Which, Yes};
 pub use family::Family;
 pub use files::{FileAsk, FilePlace};
+pub use order::{LONGEST_ORDER, Order};
 
 use crate::names::{ActionName, HostName, HostPort, SiteName};
 
@@ -26,6 +28,10 @@ pub trait Ask: Send + Sync + 'static {
     /// The action it is about: one that its make's profile does not list has to be spelled out by a rule.
     fn action(&self) -> Option<&ActionName> {
         None
+    }
+    /// Does it change something, though it is about the person alone?
+    fn acts(&self) -> bool {
+        false
     }
     /// What the person's phone is asked about, where a rule wants that: the ask itself, but for what is a part of something
     /// larger that was confirmed.

@@ -7,6 +7,7 @@ mod input;
 pub mod jobs;
 mod konnektor;
 mod oneself;
+mod order;
 mod out;
 mod parse;
 mod table;
@@ -28,6 +29,8 @@ use crate::asks::{self, Command, Verb};
 use crate::clock::Clock;
 use crate::config::Language;
 use crate::gate::Gate;
+use crate::identity::orders::Orders;
+use crate::identity::second_factor::Confirmation;
 use crate::journal::CannotJournal;
 use crate::journal::started::{Outcome, Started};
 use crate::state::State;
@@ -60,6 +63,8 @@ pub struct Works {
     pub jobs: Jobs,
     /// What outlives a restart.
     pub state: State,
+    /// What was confirmed in advance.
+    pub orders: Arc<Orders>,
     /// The time.
     pub clock: Clock,
 }
@@ -73,6 +78,8 @@ pub struct Means<'a> {
     pub input: Option<Arc<Input>>,
     /// What Ctrl-C is meant for.
     pub foreground: Option<&'a Foreground>,
+    /// What the phone said to this very command, if it was asked.
+    pub confirmation: Option<Confirmation>,
 }
 
 pub use konnektor::{Known, Konnektors, Upshot, has_expired};
@@ -127,6 +134,9 @@ pub async fn run(
         }
         Verb::Jobs | Verb::JobAttach(_) | Verb::JobCancel(_) => {
             jobs::run(&started, works, out, means.dialog).await
+        }
+        Verb::Order(_) | Verb::Orders | Verb::OrderClose(_) => {
+            order::run(&started, works, out, means.confirmation.as_ref()).await
         }
         // The front opens a relay for it; as a command it leads nowhere.
         Verb::Connect { .. } => Err(Ended::failed(exit::USAGE, "no-terminal")),

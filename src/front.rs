@@ -8,6 +8,7 @@ mod handler;
 mod hop;
 mod limits;
 mod login;
+mod penalties;
 mod proxy;
 mod registry;
 mod replies;
@@ -45,11 +46,11 @@ use crate::flow::{Ledger, Role, Windows, Wire};
 use crate::gate::Gate;
 use crate::hops::Hosts;
 use crate::identity::keys::KeyBook;
-use crate::identity::second_factor::{NotConfirmed, SecondFactor};
+use crate::identity::second_factor::SecondFactor;
 use crate::identity::{Connection, Who};
 use crate::journal::started::of;
 use crate::journal::{Entry, Event, Journal};
-use crate::names::{Fingerprint, SessionId, Source, Username};
+use crate::names::{Fingerprint, SessionId, Username};
 use crate::random::Random;
 use crate::relay::Relays;
 use crate::sentences;
@@ -353,18 +354,6 @@ impl Front {
         self.registry.add(who, shared);
     }
 
-    /// The key's owner says it was not them: the key is barred, and what it has opened ends.
-    fn fraud(&self, user: &Username, key: &Fingerprint) {
-        tracing::error!(%user, %key, "FRAUD reported: the key is barred for a day, its connections end; look into it");
-        let Penalty { source, key: barred, reason, until, .. } = self.keeper.report(key);
-        self.state.penalise(&source, &barred, until, reason);
-        self.works.jobs.end(|who| (who.user() == user).then_some("fraud-reported"));
-        self.registry.end(|who| {
-            (who.user() == user)
-                .then(|| ("fraud-reported", sentences::not_confirmed(&NotConfirmed::Fraud, self.language)))
-        });
-    }
-
     /// The last line of somebody who was in.
     async fn left(&self, who: &Who, shared: &Shared, since: Timestamp, ran: &Result<(), End>) {
         if matches!(ran, Err(End::Panic)) {
@@ -423,21 +412,6 @@ impl Front {
         }
     }
 
-    fn penalise(&self, source: Source, key: Option<&Fingerprint>, offence: Offence) {
-        let Penalty { source, key, reason, until, in_force } = self.keeper.penalise(source, key, offence);
-        // Small sins that are still collected end with this run.
-        if in_force {
-            self.state.penalise(&source, &key, until, reason);
-        }
-    }
-
-    /// A lock that came of questions in vain is in force after a restart too.
-    fn remember_lock(&self, factor: &SecondFactor, user: &Username, key: &Fingerprint, source: Source) {
-        let Some(left) = factor.locked(user, key, source) else { return };
-        let until = self.clock.now().checked_add(left).unwrap_or(Timestamp::MAX);
-        self.state.penalise(&source.to_string(), key.as_str(), until, "not-confirmed");
-    }
-
     fn count_panic(&self) {
         let so_far = self.panics.fetch_add(1, Ordering::SeqCst) + 1;
         tracing::error!(so_far, "a panic ended a connection");
@@ -460,7 +434,8 @@ impl Front {
         let (keys, now) = (self.keys.load(), self.clock.now());
         self.works.jobs.end(|who| {
             let gone = keys.holds(who.user(), who.key(), who.source(), now).is_err();
-            gone.then_some("key-removed")
+            let over = || who.has_outlived_its_orders(now).then_some("order-ended");
+            gone.then_some("key-removed").or_else(over)
         });
         self.registry.end(|who| {
             keys.holds(who.user(), who.key(), who.source(), now).err().map(|why| {
@@ -472,6 +447,13 @@ impl Front {
                     if why == crate::identity::keys::NoKey::Expired { "key-expired" } else { "key-removed" };
                 (cause, text.to_owned())
             })
+        });
+        self.registry.end(|who| {
+            let text = match self.language {
+                Language::English => "The work order is over.",
+                Language::German => "Der Arbeitsauftrag ist zu Ende.",
+            };
+            who.has_outlived_its_orders(now).then(|| ("order-ended", text.to_owned()))
         });
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::asks::{Ask, Command, Draft, Family, Which};
+use crate::asks::{Ask, Command, Draft, Family, Order, Verb, Which};
 use crate::clock::Clock;
 use crate::grants::Snapshot;
 use crate::identity::Who;
@@ -170,6 +170,9 @@ impl Gate {
         let rules = self.rules.load_full();
         let Draft { verb, as_asked } = draft;
         let family = verb.family();
+        if let Verb::Order(order) = &verb {
+            self.orderable(&rules, order, who, &as_asked).await?;
+        }
         match verb.settle(|which| self.which(&rules, which, family, who)) {
             Ok(verb) => Ok(Command { verb, as_asked }),
             Err(unsettled) => {
@@ -182,6 +185,28 @@ impl Gate {
                 Err(Refused::Unsettled(unsettled))
             }
         }
+    }
+
+    /// Everything that an order names has to be permitted in orders; the first that is not is the refusal.
+    async fn orderable(
+        &self,
+        rules: &Rules,
+        order: &Order,
+        who: &Who,
+        as_asked: &[u8],
+    ) -> Result<(), Refused> {
+        let (grants, now) = (self.grants.load_full(), self.clock.now());
+        for site in &order.sites {
+            for family in &order.may {
+                let Err(why) = rules.policy.orderable(who, *family, site, order.lasts, &grants, now) else {
+                    continue;
+                };
+                let line = Entry { site: Some(site.clone()), ..of(who, Event::Refused) };
+                self.refused(line, why.cause(), why.rule(), as_asked).await?;
+                return Err(Refused::Denied { family: *family, site: Some(site.clone()), why });
+            }
+        }
+        Ok(())
     }
 
     /// Writes down what did not even parse, or was refused for another reason before it came to the policy (R11).
@@ -279,6 +304,7 @@ impl Denied {
             Denied::NotNow { condition: Condition::From, .. } => "rule-source",
             Denied::NotNow { condition: Condition::Hours(_), .. } => "rule-hours",
             Denied::NoConsent { .. } => "no-consent",
+            Denied::NotInOrders { .. } => "not-in-orders",
             Denied::NeedsConfirmation { .. } => "not-confirmed",
         }
     }
@@ -292,9 +318,10 @@ impl Denied {
     pub fn rule(&self) -> Option<&str> {
         match self {
             Denied::NoRule => None,
-            Denied::NotNow { rule, .. } | Denied::NoConsent { rule } | Denied::NeedsConfirmation { rule } => {
-                Some(rule)
-            }
+            Denied::NotNow { rule, .. }
+            | Denied::NoConsent { rule }
+            | Denied::NotInOrders { rule, .. }
+            | Denied::NeedsConfirmation { rule } => Some(rule),
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::front::{Doorkeeper, Front, Registry, Strangers};
 use crate::gate::Gate;
 use crate::hops::Hosts;
 use crate::identity::keys::KeyBook;
+use crate::identity::orders::Orders;
 use crate::identity::second_factor::SecondFactor;
 use crate::journal::{Entry, Event, Journal, Options};
 use crate::konnektor::Profiles;
@@ -88,6 +89,9 @@ pub fn load(dir: &Path) -> Result<Loaded, Problems> {
     }
 }
 
+/// Reports of fraud that wait to be told.
+const ALARMS: usize = 256;
+
 /// A running gateway.
 pub struct House {
     front: Arc<Front>,
@@ -137,9 +141,13 @@ impl House {
             .context("the operator's socket")?;
 
         let mut helpers = Vec::new();
+        let (alarm, alarms) = tokio::sync::mpsc::channel(ALARMS);
         let parts = &mut factors::Parts { state: &state, clock: &clock, helpers: &mut helpers };
         let directory = factors::build(&config, parts).await?;
-        let factor = SecondFactor::new(directory, gateway.factor_timeout, clock.clone(), random.clone());
+        let factor = {
+            let (timeout, clock, random) = (gateway.factor_timeout, clock.clone(), random.clone());
+            SecondFactor::new(directory, timeout, clock, random, alarm)
+        };
         let people = gateway.users.clone();
         let keeper = Doorkeeper::new(gateway.limits.clone(), clock.clone());
         for penalty in state.penalties(clock.now()).await? {
@@ -153,8 +161,10 @@ impl House {
         let pins = Arc::new(pins::LearnedPins::new(state.clone(), journal.clone()));
         let konnektors = boxes::konnektors(known, vault, pins, profiles);
         let jobs = Jobs::open(state.clone()).await?;
+        let orders = Arc::new(Orders::open(state.clone(), clock.clone()).await?);
+        let (gate_too, state_too) = (gate.clone(), state.clone());
         let works =
-            Works { gate: gate.clone(), konnektors, jobs, state: state.clone(), clock: clock.clone() };
+            Works { gate: gate_too, konnektors, jobs, state: state_too, orders, clock: clock.clone() };
         let works = Arc::new(works);
         let stop = CancellationToken::new();
         let target = told::notices(gateway.notify.as_ref()).await?;
@@ -209,6 +219,7 @@ impl House {
         let mut doors: Vec<JoinHandle<()>> =
             listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l))).collect();
         doors.push(tokio::spawn(control.serve(front.clone(), stop.child_token())));
+        helpers.push(tokio::spawn(told::alarmed(alarms, front.clone(), notices.clone())));
         let dir = dir.to_owned();
         let house = Self {
             front,

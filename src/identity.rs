@@ -3,6 +3,7 @@
 
 mod attempts;
 pub mod keys;
+pub mod orders;
 pub mod second_factor;
 
 use std::net::{IpAddr, SocketAddr};
@@ -56,6 +57,7 @@ pub struct Principal {
     connection: Connection,
     factor: Arc<str>,
     since: Timestamp,
+    under: Option<orders::Under>,
 }
 
 impl Principal {
@@ -87,6 +89,16 @@ impl Principal {
     /// What said yes, and how: `webhook`, `totp`, `duo-push`.
     pub fn factor(&self) -> &str {
         &self.factor
+    }
+
+    /// The work orders under which they were let in without a question of their own; nothing else is open to them without one.
+    pub fn under(&self) -> Option<&orders::Under> {
+        self.under.as_ref()
+    }
+
+    /// Were they let in under work orders that are all over?
+    pub fn has_outlived_its_orders(&self, now: Timestamp) -> bool {
+        self.under.as_ref().is_some_and(|under| !under.is_open(now))
     }
 
     /// When it said so.

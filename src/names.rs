@@ -134,6 +134,13 @@ text_name!(
     is_incoming_name
 );
 text_name!(
+    /// What a work order is called by: a ticket's number, `[A-Za-z0-9][A-Za-z0-9._#-]{0,39}`.
+    Ticket,
+    "ticket",
+    "letters, digits, dots, dashes, underscores and #, the first one a letter or digit, at most 40; not list or close",
+    is_ticket
+);
+text_name!(
     /// The SHA-256 fingerprint of a public key as OpenSSH prints it: `SHA256:` and 43 base64 characters.
     Fingerprint,
     "fingerprint",
@@ -186,6 +193,13 @@ fn is_incoming_name(text: &str) -> bool {
     (1..=96).contains(&stem.len())
         && stem.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
         && stem.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+fn is_ticket(text: &str) -> bool {
+    (1..=40).contains(&text.len())
+        && text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._#-".contains(&b))
+        && !["list", "close", "liste", "schliessen"].contains(&text)
 }
 
 fn is_fingerprint(text: &str) -> bool {

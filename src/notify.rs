@@ -1,8 +1,8 @@
-//! Tells somebody outside what a schedule found: journalled first, then posted, signed, and tried again for a day.
-//! Absent on purpose: values of a box, and names of people; a notice names services and sites.
+//! Tells somebody outside what a schedule found, and of fraud: journalled first, then posted, signed, and tried again for a day.
+//! Absent on purpose: values of a box, and names of people other than whose login was reported as fraud.
 //!
 //! ```text
-//! POST url  {event, site, konnektor, time, text_en, text_de, job, cause}
+//! POST url  {event, site, konnektor, time, text_en, text_de, job, cause}; of fraud {event, user, time, text_en, text_de, cause}
 //!           X-Pforte-Timestamp: seconds since 1970, of this try
 //!           X-Pforte-Signature: sha256=hex(HMAC-SHA256(secret, timestamp "." body))
 //! ```
@@ -10,6 +10,7 @@
 //! Any 2xx is taken for an answer and its body is not read. A 4xx but 408, 425 and 429 ends it; all else is tried again.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::config::{Notice, Notify};
 use crate::factor::webhook::{self, WebhookError};
 use crate::factor::wire::{Key, SIGNATURE, TIMESTAMP};
 use crate::journal::{Entry, Event, Journal};
-use crate::names::KonnektorId;
+use crate::names::{Fingerprint, KonnektorId, Username};
 
 /// Notices that wait at most; one that comes then is in the journal alone.
 const QUEUE: usize = 256;
@@ -44,8 +45,8 @@ const PATIENCE: Duration = Duration::from_hours(24);
 pub struct Told {
     /// What happened.
     pub notice: Notice,
-    /// To which box.
-    pub konnektor: KonnektorId,
+    /// To what.
+    pub about: About,
     /// For people, English.
     pub english: String,
     /// For people, German.
@@ -56,11 +57,33 @@ pub struct Told {
     pub cause: String,
 }
 
+/// What a notice is about.
+#[derive(Clone, Debug)]
+pub enum About {
+    /// A box.
+    Konnektor(KonnektorId),
+    /// A person whose login was reported, with the key that tried it.
+    Login(Username, Fingerprint),
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Konnektor(konnektor) => konnektor.fmt(f),
+            Self::Login(user, _) => user.fmt(f),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Body<'t> {
     event: &'static str,
-    site: &'t str,
-    konnektor: &'t str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'t str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<&'t str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    konnektor: Option<&'t str>,
     time: Timestamp,
     text_en: &'t str,
     text_de: &'t str,
@@ -123,24 +146,39 @@ impl Notifier {
 
     /// Writes it into the journal and has it posted, if gateway.toml wants it; waits for the journal alone.
     pub async fn tell(&self, told: Told) {
-        let line = Entry {
-            factor: Some("schedule".into()),
-            site: Some(told.konnektor.site.clone()),
-            target: Some(format!("konnektor/{}", told.konnektor.konnektor)),
-            cause: Some(format!("notice {}: {}", told.notice, told.cause)),
-            ..Entry::new(Event::Loaded)
+        let cause = Some(format!("notice {}: {}", told.notice, told.cause));
+        let line = match &told.about {
+            About::Konnektor(konnektor) => Entry {
+                factor: Some("schedule".into()),
+                site: Some(konnektor.site.clone()),
+                target: Some(format!("konnektor/{}", konnektor.konnektor)),
+                cause,
+                ..Entry::new(Event::Loaded)
+            },
+            About::Login(user, key) => Entry {
+                user: Some(user.clone()),
+                firm: Some(user.firm()),
+                key: Some(key.clone()),
+                cause,
+                ..Entry::new(Event::Loaded)
+            },
         };
         if let Err(e) = self.0.journal.append(line).await {
-            tracing::error!(notice = %told.notice, konnektor = %told.konnektor, "a notice could not be journalled: {e}");
+            tracing::error!(notice = %told.notice, about = %told.about, "a notice could not be journalled: {e}");
         }
         let Some(target) = self.0.target.load_full() else { return };
         if !target.events.contains(&told.notice) {
             return;
         }
+        let (user, konnektor) = match &told.about {
+            About::Konnektor(konnektor) => (None, Some(konnektor)),
+            About::Login(user, _) => (Some(user.as_str()), None),
+        };
         let body = Body {
             event: told.notice.as_str(),
-            site: told.konnektor.site.as_str(),
-            konnektor: told.konnektor.konnektor.as_str(),
+            user,
+            site: konnektor.map(|k| k.site.as_str()),
+            konnektor: konnektor.map(|k| k.konnektor.as_str()),
             time: self.0.clock.now(),
             text_en: &told.english,
             text_de: &told.german,
@@ -149,9 +187,9 @@ impl Notifier {
         };
         // Strings and numbers only: serde_json has no way to fail here.
         let body = serde_json::to_vec(&body).unwrap_or_default();
-        let what = format!("{} {}", told.notice, told.konnektor);
+        let what = format!("{} {}", told.notice, told.about);
         if self.0.queue.try_send(Post { body, what, since: Instant::now(), tries: 0 }).is_err() {
-            tracing::error!(konnektor = %told.konnektor, "too many notices wait: one is in the journal alone");
+            tracing::error!(about = %told.about, "too many notices wait: one is in the journal alone");
         }
     }
 }

@@ -7,6 +7,7 @@ mod standing;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use crate::asks::{Ask, Family};
 use crate::grants::Snapshot;
 use crate::identity::Who;
+use crate::identity::orders::Under;
 use crate::identity::second_factor::Confirmation;
 use crate::names::{ActionName, Firm, SiteName, Username};
 use hours::Hours;
@@ -40,6 +42,8 @@ struct Rule {
     needs_consent: bool,
     confirm: bool,
     any_firmware: bool,
+    /// The longest work order that may name this; none may without it.
+    order: Option<Duration>,
     until: Option<Timestamp>,
     from: Option<Vec<IpNet>>,
     hours: Option<Hours>,
@@ -119,7 +123,14 @@ pub enum Denied {
         /// The rule.
         rule: Arc<str>,
     },
-    /// The rule wants a second factor of its own for this ask.
+    /// The rule does not allow it in a work order, or not in one that is so long.
+    NotInOrders {
+        /// The rule.
+        rule: Arc<str>,
+        /// The longest that it allows.
+        longest: Option<Duration>,
+    },
+    /// The rule wants a second factor of its own for this ask, or no work order names it.
     NeedsConfirmation {
         /// The rule.
         rule: Arc<str>,
@@ -151,8 +162,7 @@ pub fn decide<A: Ask>(
     let words = String::from_utf8_lossy(ask.confirmed_as()).into_owned();
     match policy.rule_for(who, &Wish::of(&ask), grants, now) {
         Ok(rule)
-            if rule.confirm
-                && ask.family() != Family::Oneself
+            if rule.wants_a_confirmation(&ask, who, now)
                 && !confirmation.is_some_and(|c| c.covers(who, &words)) =>
         {
             Err((ask, Denied::NeedsConfirmation { rule: rule.name.clone() }))
@@ -201,12 +211,35 @@ impl Policy {
             rule: rule.name.clone(),
             needs_consent: rule.needs_consent,
             confirm: rule.confirm,
+            order: rule.order,
         })
+    }
+
+    /// May this be named in a work order of that length?
+    pub fn orderable(
+        &self,
+        who: &Who,
+        family: Family,
+        site: &SiteName,
+        lasts: Duration,
+        grants: &Snapshot,
+        now: Timestamp,
+    ) -> Result<(), Denied> {
+        let rule = self.rule_for(who, &Wish::at(family, Some(site)), grants, now)?;
+        if rule.order.is_some_and(|longest| lasts <= longest) {
+            Ok(())
+        } else {
+            Err(Denied::NotInOrders { rule: rule.name.clone(), longest: rule.order })
+        }
     }
 
     /// Is what was begun still permitted? A confirmation that was given stays given.
     pub fn still(&self, who: &Who, ask: &impl Ask, grants: &Snapshot, now: Timestamp) -> Result<(), Denied> {
-        self.rule_for(who, &Wish::of(ask), grants, now).map(|_| ())
+        let rule = self.rule_for(who, &Wish::of(ask), grants, now)?;
+        if who.has_outlived_its_orders(now) {
+            return Err(Denied::NotInOrders { rule: rule.name.clone(), longest: None });
+        }
+        Ok(())
     }
 
     /// What the rule that permits this allows beyond it, now; `None`: none permits it.
@@ -258,6 +291,7 @@ impl Policy {
                         rule: rule.name.clone(),
                         needs_consent: rule.needs_consent,
                         confirm: rule.confirm,
+                        order: rule.order,
                     };
                     found.push((family, site.clone(), terms));
                 }
@@ -273,7 +307,7 @@ impl Policy {
         wish: Wish<'q>,
     ) -> impl Iterator<Item = &'p Rule> + use<'p, 'q> {
         self.rules.iter().filter(move |rule| match (wish.family, wish.site) {
-            (Family::Oneself, _) => rule.names(user),
+            (Family::Oneself | Family::Order, _) => rule.names(user),
             (_, None) => rule.names(user) && rule.allows(&wish),
             (_, Some(site)) => {
                 rule.names(user) && rule.allows(&wish) && rule.covers(site) && self.sites.contains(site)
@@ -319,9 +353,22 @@ pub struct Terms {
     pub needs_consent: bool,
     /// Only with a second factor for each ask.
     pub confirm: bool,
+    /// The longest work order that may name it.
+    pub order: Option<Duration>,
 }
 
 impl Rule {
+    /// Is a yes wanted for this very ask, whatever was confirmed before?
+    fn wants_a_confirmation(&self, ask: &impl Ask, who: &Who, now: Timestamp) -> bool {
+        let family = ask.family();
+        let named = |under: &Under| self.order.is_some() && under.covers(family, ask.site(), now);
+        match family {
+            Family::Order => true,
+            Family::Oneself => who.under().is_some() && ask.acts(),
+            _ => self.confirm || who.under().is_some_and(|under| !named(under)),
+        }
+    }
+
     fn names(&self, user: &Username) -> bool {
         self.who.iter().any(|m| match m {
             Matches::User(name) => name == user,

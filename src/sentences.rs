@@ -42,6 +42,18 @@ pub fn denied(why: &Denied, family: Family, site: Option<&SiteName>, language: L
         (Denied::NoConsent { rule }, German) => format!(
             "Der Kunde hat die Wartung{at} nicht eingeschaltet, und {rule} verlangt das. Das kann nur der Kunde."
         ),
+        (Denied::NotInOrders { rule, longest: None }, English) => {
+            format!("{rule} does not allow \"{what}\"{at} in a work order, or the work order is over.")
+        }
+        (Denied::NotInOrders { rule, longest: None }, German) => {
+            format!("{rule} erlaubt „{what}“{at} in keinem Arbeitsauftrag, oder der Arbeitsauftrag ist zu Ende.")
+        }
+        (Denied::NotInOrders { rule, longest: Some(longest) }, English) => {
+            format!("{rule} allows \"{what}\"{at} in work orders of at most {} min.", longest.as_secs() / 60)
+        }
+        (Denied::NotInOrders { rule, longest: Some(longest) }, German) => {
+            format!("{rule} erlaubt „{what}“{at} in Arbeitsaufträgen von höchstens {} min.", longest.as_secs() / 60)
+        }
         (Denied::NeedsConfirmation { rule }, English) => {
             format!("\"{what}\"{at} asks for a confirmation of its own ({rule}).")
         }
@@ -88,17 +100,21 @@ fn not_now(rule: &str, condition: &Condition, what: &str, at: &str, language: La
 
 /// On which terms the policy says yes.
 pub fn allowed(terms: &Terms, _family: Family, language: Language) -> String {
-    let Terms { rule, needs_consent, confirm } = terms;
+    let Terms { rule, needs_consent, confirm, order } = terms;
+    let longest =
+        order.map(|longest| format!("{:#}", jiff::SignedDuration::try_from(longest).unwrap_or_default()));
     match language {
         English => {
             let consent = if *needs_consent { ", the customer consents" } else { "" };
             let confirm = if *confirm { ", with a confirmation each time" } else { "" };
-            format!("yes, by {rule}{consent}{confirm}")
+            let order = longest.map(|l| format!(", in work orders up to {l}")).unwrap_or_default();
+            format!("yes, by {rule}{consent}{confirm}{order}")
         }
         German => {
             let consent = if *needs_consent { ", der Kunde stimmt zu" } else { "" };
             let confirm = if *confirm { ", mit einer Bestätigung jedes Mal" } else { "" };
-            format!("ja, durch {rule}{consent}{confirm}")
+            let order = longest.map(|l| format!(", in Arbeitsaufträgen bis {l}")).unwrap_or_default();
+            format!("ja, durch {rule}{consent}{confirm}{order}")
         }
     }
 }

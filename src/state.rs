@@ -3,10 +3,12 @@
 //!
 //! SQLite in one file; the SQL keeps to what PostgreSQL takes too (`$1`, `ON CONFLICT`, BIGINT microseconds for times).
 
+mod orders;
 mod schema;
 mod slots;
 mod work;
 
+pub use orders::OrderRecord;
 pub use slots::{LONGEST_HOLD, Slot};
 pub use work::JobRecord;
 

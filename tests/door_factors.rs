@@ -43,7 +43,7 @@ async fn only_a_yes_of_the_phone_is_a_yes_and_everything_else_rings_once_and_is_
         (
             "garbage",
             "60s",
-            "Not confirmed: the phone service does not answer",
+            "Not confirmed: the phone service gave no answer that counts",
             "factor-failed: answer malformed",
         ),
         (
@@ -87,7 +87,7 @@ async fn a_refusal_is_on_record_once_though_the_client_talks_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_denied_three_times_is_barred_for_a_while_that_no_further_try_lengthens() {
+async fn the_fourth_no_in_ten_minutes_locks_that_person_key_and_source_alone_and_says_how_long() {
     let begin = Timestamp::now();
     let seconds = Arc::new(AtomicI64::new(0));
     let clock = {
@@ -98,21 +98,32 @@ async fn who_denied_three_times_is_barred_for_a_while_that_no_further_try_length
     let bobs = door.make_key("bob");
     door.register(BOB, &bobs);
     door.reload().await;
-    for n in 1..=3 {
+    for n in 1..=4 {
         let denied = door.ssh(&["whoami"]).await;
-        assert!(denied.stderr.contains("Not confirmed"), "{denied:?}");
+        assert!(denied.stderr.contains("Not confirmed: it was denied"), "{denied:?}");
         door.wait_for("refused", n).await;
+        seconds.fetch_add(20, Ordering::SeqCst);
     }
     door.phone_does("approve");
-    for _ in 0..3 {
-        let barred = door.ssh(&["whoami"]).await;
-        assert_eq!(barred.code, 255, "{barred:?}");
-        assert!(barred.stderr.contains("Barred from here for 15 s (not-confirmed)"), "{barred:?}");
+    for left in ["9 min 40 s", "9 min 20 s"] {
+        let locked = door.ssh(&["whoami"]).await;
+        assert_eq!(locked.code, 255, "{locked:?}");
+        assert!(
+            locked.stderr.contains(&format!("none for you with this key from here for {left}")),
+            "{locked:?}"
+        );
+        // A further try does not lengthen it.
+        seconds.fetch_add(20, Ordering::SeqCst);
     }
-    assert_eq!(door.phone.questions(), 3, "the phone does not ring for who is barred");
-    // A colleague behind the same address is not.
+    assert_eq!(door.phone.questions(), 4, "the phone does not ring for who is locked");
+    let last = door.wait_for("refused", 6).await;
+    assert_eq!(last[5]["cause"], "factor-locked");
+    // Neither a colleague behind the same address nor the same person elsewhere is locked.
     assert_eq!(door.ssh_as(BOB, "bob", &[], &["whoami"]).await.code, 0);
-    seconds.store(16, Ordering::SeqCst);
+    let elsewhere = door.ssh_as(JANE, "jane", &["-b", "127.0.0.2"], &["whoami"]).await;
+    assert_eq!(elsewhere.code, 0, "{elsewhere:?}");
+    assert_eq!(door.ssh(&["whoami"]).await.code, 255);
+    seconds.store(20 * 3 + 601, Ordering::SeqCst);
     assert_eq!(door.ssh(&["whoami"]).await.code, 0);
     door.close().await;
 }
@@ -335,7 +346,7 @@ async fn a_rule_with_confirm_asks_the_phone_for_the_command_by_name() {
     assert_eq!(seen[1].command.as_deref(), Some("konnektor backup -s infomodell"));
     assert_eq!(seen[1].site.as_deref(), Some("praxis-mueller"));
     assert!(seen[1].message_en.contains("command \"konnektor backup -s infomodell\" on praxis-mueller"));
-    let shown = ran.stderr.split("Confirm \"konnektor backup").nth(1).unwrap();
+    let shown = ran.stderr.split("\"konnektor backup -s infomodell\" wants to be confirmed").nth(1).unwrap();
     assert_eq!(number(shown), seen[1].code);
     let started = door.events("started");
     assert_eq!((started.len(), &started[0]["rule"]), (1, &json!("rules.toml:1")));

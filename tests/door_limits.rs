@@ -121,13 +121,13 @@ async fn register_john(door: &Door) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_denials_bar_that_key_from_there_and_nobody_elses() {
+async fn four_denials_lock_that_key_from_there_and_nobody_elses() {
     let (clock, seconds) = hand();
     let door = Door::open(Setup { clock, ..Setup::default() }).await;
     register_john(&door).await;
     let two = ["-o", "BindAddress=127.0.0.2"];
     door.phone_does("deny");
-    for n in 1..=3 {
+    for n in 1..=4 {
         let wrong = door.ssh_as(JANE, "jane", &two, &["whoami"]).await;
         assert_eq!(wrong.code, 255, "{wrong:?}");
         door.wait_for("refused", n).await;
@@ -144,8 +144,8 @@ async fn three_denials_bar_that_key_from_there_and_nobody_elses() {
     assert_eq!(johns.code, 0, "{johns:?} {:#?}", door.events("refused"));
     let barred = door.ssh_as(JANE, "jane", &two, &["whoami"]).await;
     assert_eq!(barred.code, 255, "{barred:?}");
-    assert!(barred.stderr.contains("Barred from here for"), "{barred:?}");
-    assert_eq!(door.wait_for("refused", 7).await[6]["cause"], "barred");
+    assert!(barred.stderr.contains("none for you with this key from here for 9 min 59 s"), "{barred:?}");
+    assert_eq!(door.wait_for("refused", 8).await[7]["cause"], "factor-locked");
     // The colleague at the next desk, and jane from elsewhere.
     let john = door.ssh_as(JOHN, "john", &two, &["whoami"]).await;
     assert_eq!(john.code, 0, "{john:?}");
@@ -153,7 +153,7 @@ async fn three_denials_bar_that_key_from_there_and_nobody_elses() {
     assert_eq!(elsewhere.code, 0, "{elsewhere:?}");
 
     // It ends when it was said to end, and not before.
-    seconds.fetch_add(8, Ordering::SeqCst);
+    seconds.fetch_add(590, Ordering::SeqCst);
     let early = door.ssh_as(JANE, "jane", &two, &["whoami"]).await;
     assert_eq!(early.code, 255, "{early:?}");
     seconds.fetch_add(60, Ordering::SeqCst);
@@ -169,14 +169,14 @@ async fn a_penalty_survives_a_restart_and_a_single_slip_costs_nothing_after_it()
     let served = restarted(&mut door, None).await;
     let (two, three) = (["-o", "BindAddress=127.0.0.2"], ["-o", "BindAddress=127.0.0.3"]);
     door.phone_does("deny");
-    for n in 1..=3 {
+    for n in 1..=4 {
         let wrong = door.ssh_as(JANE, "jane", &two, &["whoami"]).await;
         assert_eq!(wrong.code, 255, "{wrong:?}");
         door.wait_for("refused", n).await;
     }
     let slip = door.ssh_as(JANE, "jane", &three, &["whoami"]).await;
     assert_eq!(slip.code, 255, "{slip:?}");
-    door.wait_for("refused", 4).await;
+    door.wait_for("refused", 5).await;
     door.phone_does("approve");
     let served = restarted(&mut door, Some(served)).await;
     let barred = door.ssh_as(JANE, "jane", &two, &["whoami"]).await;

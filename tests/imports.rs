@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("grants", &["names"]),
     ("authority", &["names", "random"]),
     ("vault", &["names"]),
-    ("identity", &["names", "clock", "random", "secret", "config", "factor"]),
+    ("identity", &["names", "clock", "random", "secret", "asks", "config", "factor", "state"]),
     ("policy", &["names", "asks", "config", "grants", "identity"]),
     ("journal", &["names", "clock", "asks", "identity", "policy"]),
     ("recording", &["names", "clock"]),

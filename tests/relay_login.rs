@@ -245,7 +245,7 @@ async fn a_rule_that_confirms_asks_the_phone_for_the_host_by_name_and_takes_no_f
     let asked = stage.ssh(&["echo in"]).await;
     assert_eq!((asked.code, asked.stdout.as_str()), (0, "in\n"), "{asked:?}");
     assert!(
-        asked.stderr.contains("Confirm the way to backup.praxis-mueller.example on your phone"),
+        asked.stderr.contains("The way to backup.praxis-mueller.example wants to be confirmed."),
         "{asked:?}"
     );
     assert_eq!(stage.door.phone.questions(), 2, "the login's and the host's");

@@ -1,9 +1,9 @@
 //! Restricted commands, as data: what was asked for, of which box.
 //! Absent on purpose: how it was written (that is `commands`).
 
-use super::{Ask, Family};
+use super::{Ask, Family, Order};
 use crate::names::{
-    ActionName, BackupName, HostName, IncomingName, KonnektorId, KonnektorName, ServiceName, SiteName,
+    ActionName, BackupName, HostName, IncomingName, KonnektorId, KonnektorName, ServiceName, SiteName, Ticket,
 };
 
 /// Which box is meant: as `-i SITE[/KONNEKTOR]` says, or the only one that is permitted.
@@ -188,6 +188,12 @@ pub enum Verb<K> {
         /// All of them, if empty.
         services: Vec<ServiceName>,
     },
+    /// `order TICKET …`
+    Order(Order),
+    /// `order list`
+    Orders,
+    /// `order close [TICKET]`
+    OrderClose(Option<Ticket>),
     /// `connect portal|backup [-i SITE]`
     Connect {
         /// The host.
@@ -207,7 +213,10 @@ impl<K> Verb<K> {
             | Verb::Why { .. }
             | Verb::Jobs
             | Verb::JobAttach(_)
-            | Verb::JobCancel(_) => Family::Oneself,
+            | Verb::JobCancel(_)
+            | Verb::Orders
+            | Verb::OrderClose(_) => Family::Oneself,
+            Verb::Order(_) => Family::Order,
             Verb::KonnektorStatus { .. } => Family::KonnektorStatus,
             Verb::KonnektorDiff { .. } => Family::KonnektorDiff,
             Verb::KonnektorRestore { .. } => Family::KonnektorRestore,
@@ -233,6 +242,9 @@ impl<K> Verb<K> {
             | Verb::Jobs
             | Verb::JobAttach(_)
             | Verb::JobCancel(_)
+            | Verb::Order(_)
+            | Verb::Orders
+            | Verb::OrderClose(_)
             | Verb::Connect { .. } => None,
             Verb::KonnektorBackup { konnektor, .. }
             | Verb::KonnektorBackups { konnektor, .. }
@@ -279,6 +291,9 @@ impl<K> Verb<K> {
             Verb::Jobs => Verb::Jobs,
             Verb::JobAttach(number) => Verb::JobAttach(number),
             Verb::JobCancel(number) => Verb::JobCancel(number),
+            Verb::Order(order) => Verb::Order(order),
+            Verb::Orders => Verb::Orders,
+            Verb::OrderClose(ticket) => Verb::OrderClose(ticket),
             Verb::KonnektorShow { konnektor, file, services } => {
                 Verb::KonnektorShow { konnektor: settle(konnektor)?, file, services }
             }
@@ -378,6 +393,9 @@ impl Ask for Command {
         if let Verb::KonnektorPerform { action, .. } = &self.verb { Some(action) } else { None }
     }
 
+    fn acts(&self) -> bool {
+        matches!(self.verb, Verb::JobAttach(_) | Verb::JobCancel(_) | Verb::OrderClose(_))
+    }
     fn as_asked(&self) -> &[u8] {
         &self.as_asked
     }

@@ -7,6 +7,8 @@ use crate::names::HostName;
 pub enum Family {
     /// `help`, `whoami`, `sites`, `why`: about the person alone; open to everybody whom any rule names.
     Oneself,
+    /// `order`: several things in advance; open to whom any rule names, for what rules with `order` allow.
+    Order,
     /// `konnektor list`
     KonnektorList,
     /// `konnektor status`
@@ -78,6 +80,7 @@ impl Family {
     pub fn as_str(self) -> &'static str {
         match self {
             Family::Oneself => "whoami",
+            Family::Order => "order",
             Family::KonnektorList => "konnektor list",
             Family::KonnektorStatus => "konnektor status",
             Family::KonnektorBackup => "konnektor backup",

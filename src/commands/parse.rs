@@ -5,7 +5,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::data;
 use super::table::{self, grammar, row};
-use crate::asks::{Draft, Family, Verb};
+use crate::asks::{Draft, Family, LONGEST_ORDER, Verb};
 use crate::config::{Language, nearest};
 
 /// The longest command in bytes. No command of the table is near it.
@@ -22,6 +22,8 @@ pub enum Unparsed {
     Spaces,
     /// No words at all.
     Empty,
+    /// A work order longer than a phone shows.
+    LongOrder,
     /// Not in the table, or with wrong arguments; clap's own finding.
     Usage {
         /// What is wrong with it.
@@ -86,8 +88,18 @@ pub fn parse(bytes: &[u8]) -> Result<Draft, Unparsed> {
     let mut verb = if arguments.get_flag("help") {
         Verb::Help(row.words.iter().map(ToString::to_string).collect())
     } else {
-        (row.verb)(arguments).ok_or_else(|| not_fitting(arguments))?
+        (row.verb)(arguments).ok_or_else(|| match row.words {
+            ["order"] => Unparsed::Usage {
+                kind: Wrong::Missing,
+                word: "order TICKET -i SITE,… --may COMMAND,… --for 60m".into(),
+                near: None,
+            },
+            _ => not_fitting(arguments),
+        })?
     };
+    if matches!(verb, Verb::Order(_)) && bytes.len() > LONGEST_ORDER {
+        return Err(Unparsed::LongOrder);
+    }
     if let Verb::KonnektorPerform { data: empty, .. } = &mut verb {
         *empty = data;
     }
@@ -152,7 +164,7 @@ impl Unparsed {
     /// For the journal.
     pub fn cause(&self) -> &'static str {
         match self {
-            Unparsed::TooLong => "too-long",
+            Unparsed::TooLong | Unparsed::LongOrder => "too-long",
             Unparsed::Characters => "characters",
             Unparsed::Spaces => "spaces",
             Unparsed::Empty => "empty",
@@ -169,6 +181,12 @@ impl Unparsed {
         let mut line = match (self, german) {
             (Unparsed::TooLong, false) => format!("the command is longer than {LONGEST} bytes"),
             (Unparsed::TooLong, true) => format!("der Befehl ist länger als {LONGEST} Bytes"),
+            (Unparsed::LongOrder, false) => format!(
+                "the work order is longer than {LONGEST_ORDER} bytes, more than a phone shows: name fewer sites or commands, or open two"
+            ),
+            (Unparsed::LongOrder, true) => format!(
+                "der Arbeitsauftrag ist länger als {LONGEST_ORDER} Bytes, mehr als ein Telefon zeigt: nennen Sie weniger Standorte oder Befehle, oder öffnen Sie zwei"
+            ),
             (Unparsed::Characters, false) => {
                 "the command holds characters other than plain letters, digits and signs".into()
             }
@@ -225,6 +243,10 @@ fn missing(word: &str, language: Language) -> String {
         ("konnektor", Some((last, others)), Language::German) => {
             format!("nach „konnektor“ fehlt ein Wort: {} oder {last}", others.join(", "))
         }
+        (order, _, Language::English) if order.starts_with("order ") => {
+            format!("something is missing: {order}")
+        }
+        (order, _, Language::German) if order.starts_with("order ") => format!("es fehlt etwas: {order}"),
         (_, _, language) => {
             let value = word.split(' ').next_back().unwrap_or_default();
             let called = table::called(value, language);

@@ -73,6 +73,14 @@ pub static TABLE: &[Row] = &[
         },
     },
     Row {
+        words: &["order"],
+        aliases: &["auftrag"],
+        english: "confirm several things at once, for a time; order list shows what is open, order close [TICKET] ends it",
+        german: "mehreres auf einmal bestätigen, für eine Zeit; order list zeigt Offenes, order close [TICKET] beendet es",
+        arguments: arguments::order,
+        verb: arguments::ordered,
+    },
+    Row {
         words: &["konnektor", "list"],
         aliases: &["liste"],
         english: "the Konnektors you may reach",
@@ -283,7 +291,7 @@ pub fn why_words(m: &ArgMatches) -> String {
 }
 
 /// The family of `konnektor backup` or `konnektor sichern`, if this gateway has it; of `hop backup` too, which is no command.
-fn family(words: &str) -> Option<Family> {
+pub(super) fn family(words: &str) -> Option<Family> {
     let Some(last) = words.strip_prefix("konnektor ") else {
         return Family::NAMED.into_iter().find(|family| family.as_str() == words);
     };

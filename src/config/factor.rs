@@ -112,8 +112,7 @@ impl Factors {
         table: &mut Table<'_, '_>,
         problems: &mut Problems,
     ) -> (Self, Vec<At<Kind>>) {
-        let mut kind = |key, problems: &mut Problems| table.parsed::<Kind>(key, problems);
-        let (provider, second) = (kind("provider", problems), kind("second", problems));
+        let (provider, second) = (kind(table, "provider", problems), kind(table, "second", problems));
         let menu = table.flag("menu", problems);
         let mut settings = BTreeMap::new();
         for kind in Kind::ALL {
@@ -132,6 +131,22 @@ impl Factors {
         let elsewhere = named.filter(|named| !settings.contains_key(&named.value)).collect();
         let settings = settings.into_iter().filter_map(|(kind, read)| Some((kind, read?))).collect();
         (Self { provider: first, second: other, menu, settings }, elsewhere)
+    }
+}
+
+/// The kind that stands at `key`.
+pub(super) fn kind(
+    table: &mut Table<'_, '_>,
+    key: &'static str,
+    problems: &mut Problems,
+) -> Option<At<Kind>> {
+    let At { value, place } = table.text(key, problems)?;
+    match value.parse() {
+        Ok(value) => Some(At { value, place }),
+        Err(why) => {
+            problems.add(place, format!("{key}: \"{}\" {why}", value.escape_debug()));
+            None
+        }
     }
 }
 

@@ -46,6 +46,10 @@ impl FirmFile {
         problems: &mut Problems,
     ) -> Option<Self> {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        if file.extension().is_none_or(|end| end != "toml") {
+            problems.add(super::Place::file(file), "a firm's file is named KÜRZEL.toml");
+            return None;
+        }
         let firm: Firm = match stem.parse() {
             Ok(firm) => firm,
             Err(e) => {
@@ -85,8 +89,8 @@ impl FirmFile {
 fn person(mut table: Table<'_, '_>, problems: &mut Problems) -> (PersonsFactor, Vec<At<Kind>>) {
     let external = table.parsed::<String>("as", problems).map(|name| name.value);
     let phone = table.parsed::<Phone>("phone", problems).map(|phone| phone.value);
-    let provider = table.parsed::<Kind>("provider", problems);
-    let second = table.parsed::<Kind>("second", problems);
+    let provider = factor::kind(&mut table, "provider", problems);
+    let second = factor::kind(&mut table, "second", problems);
     let menu = table.flag("menu", problems);
     table.finish(problems);
     let person = PersonsFactor {

@@ -1,4 +1,4 @@
-//! `[notify]` of gateway.toml: who is told of backups that failed, and of what.
+//! `[notify]` of gateway.toml: who is told of backups that failed and of fraud, and of what.
 //! Absent on purpose: sending.
 
 use std::fmt;
@@ -25,22 +25,30 @@ pub enum Notice {
     Retention,
     /// A kept backup cannot be used.
     CheckFailed,
+    /// Somebody reported a question of the second factor as not theirs.
+    Fraud,
 }
 
 impl Notice {
     /// All of them.
-    pub const ALL: [Notice; 6] = [
+    pub const ALL: [Notice; 7] = [
         Notice::BackupFailed,
         Notice::BackupMissing,
         Notice::BackupChanged,
         Notice::RestoreInterrupted,
         Notice::Retention,
         Notice::CheckFailed,
+        Notice::Fraud,
     ];
 
     /// Those that are told where the file does not choose.
-    pub const USUAL: [Notice; 4] =
-        [Notice::BackupFailed, Notice::BackupMissing, Notice::CheckFailed, Notice::RestoreInterrupted];
+    pub const USUAL: [Notice; 5] = [
+        Notice::BackupFailed,
+        Notice::BackupMissing,
+        Notice::CheckFailed,
+        Notice::RestoreInterrupted,
+        Notice::Fraud,
+    ];
 
     /// Its word.
     #[must_use]
@@ -52,6 +60,7 @@ impl Notice {
             Notice::RestoreInterrupted => "restore-interrupted",
             Notice::Retention => "retention",
             Notice::CheckFailed => "check-failed",
+            Notice::Fraud => "fraud",
         }
     }
 }

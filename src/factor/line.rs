@@ -1,6 +1,9 @@
 //! What passes between a provider and the person who waits: sentences one way, typed answers the other.
 //! Absent on purpose: SSH, and the words of any language; who shows it finds the words (`sentences`).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::sync::mpsc;
 
 use super::{Cause, Number};
@@ -97,6 +100,7 @@ pub struct Line {
     words: Vec<String>,
     typed: Option<Secret>,
     wanted: Option<String>,
+    codes: Arc<AtomicUsize>,
     traced: bool,
 }
 
@@ -114,7 +118,16 @@ impl Line {
     pub fn new(reach: Reach, traced: bool) -> (Self, TheirEnd) {
         let (out, said) = mpsc::channel(QUEUE);
         let (answers, back) = mpsc::channel(1);
-        let line = Self { out, back, reach, words: Vec::new(), typed: None, wanted: None, traced };
+        let line = Self {
+            out,
+            back,
+            reach,
+            words: Vec::new(),
+            typed: None,
+            wanted: None,
+            codes: Arc::default(),
+            traced,
+        };
         (line, TheirEnd { said, answers })
     }
 
@@ -132,6 +145,12 @@ impl Line {
     /// Something was typed before it was asked for: the next prompt takes it.
     pub fn preset(&mut self, typed: Secret) {
         self.typed = Some(typed);
+    }
+
+    /// How many codes were typed so far; counts on while the question is open.
+    #[must_use]
+    pub fn codes(&self) -> Arc<AtomicUsize> {
+        self.codes.clone()
     }
 
     /// The word of another way that was typed, if one was.
@@ -179,6 +198,7 @@ impl Line {
 
     /// Asks for something typed, or a word.
     pub async fn hear(&mut self, prompt: Prompt) -> Result<Heard, Cause> {
+        let is_a_code = !prompt.echoes();
         let typed = match self.typed.take() {
             Some(typed) => typed,
             None if !self.reach.types => return Err(Cause::NoPlace),
@@ -190,6 +210,9 @@ impl Line {
         };
         let word = typed.reveal().trim();
         let word = self.words.iter().find(|known| known.eq_ignore_ascii_case(word)).cloned();
+        if word.is_none() && is_a_code {
+            self.codes.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(word.map_or_else(|| Heard::Typed(typed), Heard::Word))
     }
 

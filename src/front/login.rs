@@ -43,7 +43,7 @@ enum State {
     Stranger,
     KeyProven(KeyProven),
     /// The key is proven, and barred from here: the sentence is said where russh can say one.
-    Barred(Username, String),
+    Barred(Username, &'static str, String),
     Asked(Challenge),
     In(Who),
     Over,
@@ -209,13 +209,17 @@ impl Login {
             };
             // A FAILURE to this request would send OpenSSH away before it hears why: keyboard-interactive says it.
             self.note_proven(&proof, "barred", Offence::Counted);
-            self.state = State::Barred(name, text);
+            self.state = State::Barred(name, "barred", text);
             return Answer::KeyProven;
+        }
+        if let Some(under) = self.front.works.orders.covering(&proof) {
+            let principal = self.factor.under(proof, under);
+            return self.enter(principal).await;
         }
         if let Some(left) = self.factor.locked(&name, proof.key(), self.source()) {
             let text = sentences::not_confirmed(&NotConfirmed::Locked(left), self.front.language);
             self.note_proven(&proof, "factor-locked", Offence::Counted);
-            self.state = State::Barred(name, text);
+            self.state = State::Barred(name, "factor-locked", text);
             return Answer::KeyProven;
         }
         self.shared.enter_phase(Phase::Factor);
@@ -271,7 +275,9 @@ impl Login {
                 self.note(user.parse().ok(), user, None, "keyboard-interactive-first", Offence::Failed);
                 alike(since).await
             }
-            (State::Barred(name, text), None) if name.as_str() == user => self.over("barred", &text).await,
+            (State::Barred(name, cause, text), None) if name.as_str() == user => {
+                self.over(cause, &text).await
+            }
             // Another name than the key's, an answer to nothing, a question within a question.
             (
                 State::Stranger

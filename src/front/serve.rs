@@ -77,18 +77,19 @@ impl Front {
         let opened = match self.gate.open(command.clone(), who, None).await {
             Err(Refused::Denied { why: Denied::NeedsConfirmation { .. }, .. }) => {
                 let prompt = prompt.as_deref_mut();
-                self.confirmed(command.clone(), who, out, prompt).await.map(|(started, _)| started)
+                let opened = self.confirmed(command.clone(), who, out, prompt).await;
+                opened.map(|(started, confirmation)| (started, Some(confirmation)))
             }
-            opened => opened.map_err(Some),
+            opened => opened.map(|started| (started, None)).map_err(Some),
         };
-        let started = match opened {
+        let (started, confirmation) = match opened {
             Ok(started) => started,
             Err(Some(refused)) => return self.refused(&refused, out).await,
             Err(None) => return exit::REFUSED,
         };
         let mut asking = prompt.map(Asking);
         let dialog = asking.as_mut().map(|asking| asking as &mut dyn Dialog);
-        let means = Means { dialog, input, foreground: Some(foreground) };
+        let means = Means { dialog, input, foreground: Some(foreground), confirmation };
         if command.verb.is_a_job() {
             // A job looks itself whether it may go on.
             return match commands::run(started, &self.works, out, means).await {

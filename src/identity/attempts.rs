@@ -3,6 +3,7 @@
 //! by somebody who has not theirs, nor from where they usually are by somebody who has.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -104,18 +105,23 @@ impl Attempts {
         Duration::try_from(HOUR - now.duration_since(first)).ok()
     }
 
-    /// A question goes out, or a code comes in: it was in vain unless [`Attempt::answered`] says otherwise.
-    pub(super) fn begin(self: &Arc<Self>, asker: &Asker) -> Attempt {
-        Attempt { attempts: self.clone(), asker: Some(asker.clone()) }
+    /// A question goes out, or codes may be typed: in vain unless [`Attempt::answered`] says otherwise.
+    /// It weighs as much as the codes that are typed meanwhile, if it rings or sends something at least one.
+    pub(super) fn begin(self: &Arc<Self>, asker: &Asker, rings: bool, codes: Arc<AtomicUsize>) -> Attempt {
+        let before = codes.load(Ordering::Relaxed);
+        Attempt { attempts: self.clone(), asker: Some(asker.clone()), rings, codes, before }
     }
 
-    fn in_vain(&self, asker: Asker) {
+    fn in_vain(&self, asker: Asker, weight: usize) {
+        if weight == 0 {
+            return;
+        }
         let now = self.clock.now();
         let mut book = self.book();
         make_room(&mut book, now);
         let record = book.askers.entry(asker.clone()).or_default();
         record.forget(now);
-        record.vain.push(now);
+        record.vain.extend(std::iter::repeat_n(now, weight.min(VAIN)));
         if record.vain.len() >= VAIN {
             let doubled = 1 << record.locked.len().min(8);
             let length = (LOCK * doubled).min(LONGEST);
@@ -127,7 +133,7 @@ impl Attempts {
             let times = book.strange.entry((asker.user, asker.key)).or_default();
             times.retain(|time| now.duration_since(*time) < HOUR);
             if times.len() < FROM_STRANGE * 2 {
-                times.push(now);
+                times.extend(std::iter::repeat_n(now, weight.min(VAIN)));
             }
         }
     }
@@ -205,6 +211,9 @@ impl Turn {
 pub(super) struct Attempt {
     attempts: Arc<Attempts>,
     asker: Option<Asker>,
+    rings: bool,
+    codes: Arc<AtomicUsize>,
+    before: usize,
 }
 
 impl Attempt {
@@ -229,7 +238,8 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if let Some(asker) = self.asker.take() {
-            self.attempts.in_vain(asker);
+            let typed = self.codes.load(Ordering::Relaxed).saturating_sub(self.before);
+            self.attempts.in_vain(asker, typed.max(usize::from(self.rings)));
         }
     }
 }
@@ -237,7 +247,7 @@ impl Drop for Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::sync::atomic::AtomicI64;
 
     fn book() -> (Arc<Attempts>, Arc<AtomicI64>) {
         let seconds = Arc::new(AtomicI64::new(0));
@@ -254,6 +264,10 @@ mod tests {
         }
     }
 
+    fn ask(attempts: &Arc<Attempts>, asker: &Asker) -> Attempt {
+        attempts.begin(asker, true, Arc::default())
+    }
+
     fn jane(from: &str) -> Asker {
         asker("firm-jane.doe", "A", from)
     }
@@ -263,11 +277,11 @@ mod tests {
         let (attempts, seconds) = book();
         let jane_here = jane("192.0.2.1");
         for _ in 0..3 {
-            drop(attempts.begin(&jane_here));
+            drop(ask(&attempts, &jane_here));
             seconds.fetch_add(60, Ordering::SeqCst);
         }
         assert_eq!(attempts.locked(&jane_here), None);
-        drop(attempts.begin(&jane_here));
+        drop(ask(&attempts, &jane_here));
         assert_eq!(attempts.locked(&jane_here), Some(Duration::from_mins(10)));
         for other in [
             jane("192.0.2.2"),
@@ -281,7 +295,7 @@ mod tests {
         seconds.fetch_add(1, Ordering::SeqCst);
         assert_eq!(attempts.locked(&jane_here), None);
         for _ in 0..4 {
-            drop(attempts.begin(&jane_here));
+            drop(ask(&attempts, &jane_here));
         }
         assert_eq!(attempts.locked(&jane_here), Some(Duration::from_mins(20)), "the second lock is longer");
     }
@@ -291,11 +305,11 @@ mod tests {
         let (attempts, seconds) = book();
         let jane = jane("192.0.2.1");
         for _ in 0..9 {
-            attempts.begin(&jane).answered();
-            attempts.begin(&jane).confirmed();
+            ask(&attempts, &jane).answered();
+            ask(&attempts, &jane).confirmed();
         }
         for _ in 0..9 {
-            drop(attempts.begin(&jane));
+            drop(ask(&attempts, &jane));
             seconds.fetch_add(299, Ordering::SeqCst);
         }
         assert_eq!(attempts.locked(&jane), None);
@@ -304,19 +318,37 @@ mod tests {
     #[test]
     fn a_stolen_key_from_many_places_is_locked_at_strange_ones_but_not_where_its_owner_works() {
         let (attempts, _) = book();
-        attempts.begin(&jane("192.0.2.1")).confirmed();
+        ask(&attempts, &jane("192.0.2.1")).confirmed();
         for n in 0..FROM_STRANGE {
             assert_eq!(attempts.locked(&jane(&format!("198.51.100.{n}"))), None);
-            drop(attempts.begin(&jane(&format!("198.51.100.{n}"))));
+            drop(ask(&attempts, &jane(&format!("198.51.100.{n}"))));
         }
         assert_eq!(attempts.locked(&jane("203.0.113.1")), Some(Duration::from_hours(1)));
         assert_eq!(attempts.locked(&jane("192.0.2.1")), None);
     }
 
+    #[test]
+    fn wrong_codes_weigh_as_much_as_were_typed_and_looking_at_the_prompt_weighs_nothing() {
+        let (attempts, _) = book();
+        let jane = jane("192.0.2.1");
+        for _ in 0..9 {
+            drop(attempts.begin(&jane, false, Arc::default()));
+        }
+        let codes = Arc::new(AtomicUsize::new(5));
+        let attempt = attempts.begin(&jane, false, codes.clone());
+        codes.store(8, Ordering::Relaxed);
+        drop(attempt);
+        assert_eq!(attempts.locked(&jane), None, "three");
+        let attempt = attempts.begin(&jane, false, codes.clone());
+        codes.store(9, Ordering::Relaxed);
+        drop(attempt);
+        assert_eq!(attempts.locked(&jane), Some(Duration::from_mins(10)), "four");
+    }
+
     #[tokio::test]
     async fn a_question_from_a_strange_place_gives_way_to_the_owners_and_not_the_other_way_round() {
         let (attempts, _) = book();
-        attempts.begin(&jane("192.0.2.1")).confirmed();
+        ask(&attempts, &jane("192.0.2.1")).confirmed();
         let thief = attempts.turn(&jane("198.51.100.1")).await.unwrap();
         let waiting = attempts.clone();
         let owner = tokio::spawn(async move { waiting.turn(&jane("192.0.2.1")).await });

@@ -119,6 +119,14 @@ impl KeyBook {
             .map(|(user, keys)| (user, keys.iter().map(|k| (&k.fingerprint, k.comment.as_str()))))
     }
 
+    /// The keys of one person.
+    pub fn keys_of(&self, user: &Username) -> Vec<Fingerprint> {
+        let mut all = self.people();
+        all.find(|(name, _)| *name == user)
+            .map(|(_, keys)| keys.map(|(key, _)| key.clone()).collect())
+            .unwrap_or_default()
+    }
+
     /// Would a signature by this key be worth verifying? Nothing may be remembered of the answer (R31, R56).
     pub fn would_prove(
         &self,

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::attempts::{Asker, Attempts};
+use super::orders::Under;
 use super::{KeyProven, Principal, Who};
 use crate::clock::Clock;
 use crate::factor::{
@@ -57,6 +58,18 @@ pub struct SecondFactor {
     clock: Clock,
     random: Random,
     attempts: Arc<Attempts>,
+    alarm: mpsc::Sender<Fraud>,
+}
+
+/// Somebody reported a question that they had not caused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fraud {
+    /// The person.
+    pub user: Username,
+    /// The key that caused the question.
+    pub key: Fingerprint,
+    /// Where it came from.
+    pub source: Source,
 }
 
 /// The person said yes to this very ask: rules with `confirm = true` want it.
@@ -75,16 +88,24 @@ impl Confirmation {
 
 impl SecondFactor {
     /// Asks whom `directory` names; a question stays open for `timeout` unless its provider says otherwise.
-    pub fn new(directory: Arc<dyn Directory>, timeout: Duration, clock: Clock, random: Random) -> Self {
+    /// Reports of fraud go to `alarm` too, wherever the question was asked.
+    pub fn new(
+        directory: Arc<dyn Directory>,
+        timeout: Duration,
+        clock: Clock,
+        random: Random,
+        alarm: mpsc::Sender<Fraud>,
+    ) -> Self {
         let attempts = Arc::new(Attempts::new(clock.clone()));
-        Self { directory, timeout, clock, random, attempts }
+        Self { directory, timeout, clock, random, attempts, alarm }
     }
 
     /// The same, asking whom another directory names. What was asked in vain is not forgotten.
     #[must_use]
     pub fn changed(&self, directory: Arc<dyn Directory>, timeout: Duration) -> Self {
-        let Self { clock, random, attempts, .. } = self;
-        Self { directory, timeout, clock: clock.clone(), random: random.clone(), attempts: attempts.clone() }
+        let Self { clock, random, attempts, alarm, .. } = self;
+        let (clock, random) = (clock.clone(), random.clone());
+        Self { directory, timeout, clock, random, attempts: attempts.clone(), alarm: alarm.clone() }
     }
 
     /// The two digits for a question.
@@ -101,6 +122,13 @@ impl SecondFactor {
     /// How much longer this key may not ask from here, after too many questions in vain.
     pub fn locked(&self, user: &Username, key: &Fingerprint, source: Source) -> Option<Duration> {
         self.attempts.locked(&Asker { user: user.clone(), key: key.clone(), source })
+    }
+
+    /// Lets somebody in who has confirmed work orders with this key from this address: nobody is asked, and nothing but
+    /// what the orders name is open without a question.
+    pub fn under(&self, proof: KeyProven, under: Under) -> Principal {
+        let factor = under.factor();
+        Principal { under: Some(under), ..principal(proof, &factor, self.clock.now()) }
     }
 
     /// Opens the question for a login: a push begins now. `number` is what the SSH side shows.
@@ -153,6 +181,7 @@ impl SecondFactor {
             clock: self.clock.clone(),
             random: self.random.clone(),
             attempts: self.attempts.clone(),
+            alarm: self.alarm.clone(),
             question,
             line,
         };
@@ -322,7 +351,8 @@ impl Confirming {
 /// The only place where a [`Principal`] is made.
 fn principal(proof: KeyProven, factor: &str, since: Timestamp) -> Principal {
     let (firm, factor) = (proof.user.firm(), factor.into());
-    Principal { user: proof.user, firm, key: proof.key, connection: proof.connection, factor, since }
+    let KeyProven { user, key, connection } = proof;
+    Principal { user, firm, key, connection, factor, since, under: None }
 }
 
 /// A principal for the tests of modules that only look at one.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
@@ -66,6 +67,12 @@ fn rule(mut table: Table<'_, '_>, config: &Config, problems: &mut Problems) -> O
     let needs_consent =
         table.one_of("needs", &[("nothing", false), ("consent", true)], problems).unwrap_or(false);
     let confirm = table.flag("confirm", problems).unwrap_or(false);
+    let range = (Duration::from_mins(1), Duration::from_hours(24));
+    let order = table.duration_within("order", range, problems);
+    if let (true, Some(order)) = (confirm, &order) {
+        let message = "order: what wants a confirmation each time (confirm = true) cannot be in a work order";
+        problems.add(order.place.clone(), message);
+    }
     let until = table.date("until", problems);
     let from = table.list::<Network>("from", problems);
     let from = from.map(|nets| nets.into_iter().map(|n| n.value.0).collect());
@@ -88,6 +95,7 @@ fn rule(mut table: Table<'_, '_>, config: &Config, problems: &mut Problems) -> O
         needs_consent,
         confirm,
         any_firmware,
+        order: order.map(|order| order.value),
         until,
         from,
         hours,

@@ -14,7 +14,7 @@ use crate::commands::{Upshot, begin_standing, exit, has_expired};
 use crate::config::Notice;
 use crate::gate::Refused;
 use crate::names::KonnektorId;
-use crate::notify::Told;
+use crate::notify::{About, Told};
 use crate::policy::Routinely;
 use crate::state::StateError;
 
@@ -182,6 +182,7 @@ impl Shared {
     async fn tell(&self, words: Words, notice: Notice, id: &KonnektorId, job: Option<u32>) {
         let Words { english, german, cause } = words;
         let konnektor = id.clone();
-        self.notices.tell(Told { notice, konnektor, english, german, job, cause }).await;
+        let about = About::Konnektor(konnektor);
+        self.notices.tell(Told { notice, about, english, german, job, cause }).await;
     }
 }

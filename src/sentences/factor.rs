@@ -88,10 +88,10 @@ pub fn not_confirmed(why: &NotConfirmed, language: Language) -> String {
             "Nicht bestätigt: Sie werden gerade von Ihrem gewohnten Ort aus gefragt; diese Anfrage hat dafür Platz gemacht."
         }
         (NotConfirmed::Fraud, English) => {
-            "Not confirmed: it was reported as not yours. This key is barred for a day; tell the operator of this gateway."
+            "Not confirmed: it was reported as not yours. Your keys are barred for a day; tell the operator of this gateway."
         }
         (NotConfirmed::Fraud, German) => {
-            "Nicht bestätigt: als fremd gemeldet. Dieser Schlüssel ist einen Tag gesperrt; sagen Sie es dem Betreiber."
+            "Nicht bestätigt: als fremd gemeldet. Ihre Schlüssel sind einen Tag gesperrt; sagen Sie es dem Betreiber."
         }
         (NotConfirmed::TimedOut, English) => "Not confirmed: nobody answered on the phone in time.",
         (NotConfirmed::TimedOut, German) => "Nicht bestätigt: am Telefon kam rechtzeitig keine Antwort.",

@@ -7,7 +7,7 @@ use sqlx::{Row as _, Sqlite, Transaction};
 use super::StateError;
 
 /// The schema, one step after the other; a step that was released is never edited.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE totp_step (
         username TEXT PRIMARY KEY NOT NULL,
@@ -69,6 +69,19 @@ const MIGRATIONS: [&str; 3] = [
     CREATE TABLE told (
         what TEXT PRIMARY KEY NOT NULL,
         told_at BIGINT NOT NULL
+    );
+",
+    "
+    CREATE TABLE work_order (
+        username TEXT NOT NULL,
+        ticket TEXT NOT NULL,
+        key TEXT NOT NULL,
+        source TEXT NOT NULL,
+        sites TEXT NOT NULL,
+        may TEXT NOT NULL,
+        begun_at BIGINT NOT NULL,
+        ends_at BIGINT NOT NULL,
+        PRIMARY KEY (username, ticket)
     );
 ",
 ];

@@ -1,11 +1,13 @@
 //! The arguments that rows share, and what is read out of them.
 //! Absent on purpose: meaning; each gives data of `asks`.
 
+use std::time::Duration;
+
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::asks::{Certificates, Into, Source, Which};
-use crate::names::ServiceName;
+use crate::asks::{Certificates, Family, Into, Order, Source, Verb, Which};
+use crate::names::{BadName, ServiceName, SiteName, Ticket};
 
 pub(super) fn parsed<T: std::str::FromStr<Err = crate::names::BadName> + Clone + Send + Sync + 'static>()
 -> ValueParser {
@@ -88,4 +90,49 @@ pub(super) fn konnektor(m: &ArgMatches) -> Which {
 
 pub(super) fn service_list(m: &ArgMatches) -> Vec<ServiceName> {
     m.get_many::<ServiceName>("services").into_iter().flatten().cloned().collect()
+}
+
+/// `TICKET -i SITE,… --may WHAT,… --for 60m`, `list`, `close [TICKET]`
+pub(super) fn order() -> Vec<Arg> {
+    let list = |name: &'static str| Arg::new(name).value_delimiter(',').action(ArgAction::Append);
+    let sites = list("sites").short('i').value_name("SITE,…").value_parser(parsed::<SiteName>());
+    let may = list("may").long("may").value_name("COMMAND,…").value_parser(a_family as fn(&str) -> _);
+    let lasts = Arg::new("for").long("for").value_name("60m").value_parser(a_span as fn(&str) -> _);
+    let ticket = Arg::new("ticket").value_name("TICKET").requires("what").value_parser(parsed::<Ticket>());
+    vec![Arg::new("what").value_name("TICKET|list|close"), ticket, sites, may, lasts, json()]
+}
+
+pub(super) fn ordered(m: &ArgMatches) -> Option<Verb<Which>> {
+    let ticket = m.get_one::<Ticket>("ticket").cloned();
+    let bare = !["sites", "may", "for"].into_iter().any(|id| m.contains_id(id));
+    match m.get_one::<String>("what").map(String::as_str) {
+        None | Some("list" | "liste") => (bare && ticket.is_none()).then_some(Verb::Orders),
+        Some("close" | "schliessen") => bare.then_some(Verb::OrderClose(ticket)),
+        Some(name) if ticket.is_none() => {
+            let mut sites: Vec<SiteName> = m.get_many("sites")?.cloned().collect();
+            let mut may: Vec<Family> = m.get_many("may")?.copied().collect();
+            sites.sort();
+            sites.dedup();
+            may.sort();
+            may.dedup();
+            let lasts = *m.get_one::<Duration>("for")?;
+            Some(Verb::Order(Order { ticket: name.parse().ok()?, sites, may, lasts }))
+        }
+        Some(_) => None,
+    }
+}
+
+/// `backup`, `konnektor-backup`, `hop-backup`: a command's name needs no blanks here.
+fn a_family(text: &str) -> Result<Family, BadName> {
+    let bad = BadName { what: "command", form: "one such as backup, status or hop-backup" };
+    let spelled = text.replacen('-', " ", 1);
+    let whole = [text.to_owned(), spelled, format!("konnektor {text}")];
+    whole.iter().find_map(|words| super::family(words)).ok_or(bad)
+}
+
+fn a_span(text: &str) -> Result<Duration, BadName> {
+    let bad = BadName { what: "time span", form: "30m, 2h, up to 24h" };
+    let span: jiff::SignedDuration = text.parse().map_err(|_| bad)?;
+    let span = Duration::try_from(span).map_err(|_| bad)?;
+    (Duration::from_secs(1)..=Duration::from_hours(24)).contains(&span).then_some(span).ok_or(bad)
 }

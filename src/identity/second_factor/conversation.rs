@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
 
-use super::NotConfirmed;
+use super::{Fraud, NotConfirmed};
 use crate::clock::Clock;
 use crate::factor::{Cause, Heard, Line, Prompt, Provider, Providers, Question, Tx, Verdict, Way};
 use crate::identity::attempts::{Asker, Attempts};
@@ -23,6 +24,7 @@ pub(super) struct Conversation {
     pub(super) clock: Clock,
     pub(super) random: Random,
     pub(super) attempts: Arc<Attempts>,
+    pub(super) alarm: mpsc::Sender<Fraud>,
     /// The question; each way that is tried gets its own name and expiry.
     pub(super) question: Question,
     pub(super) line: Line,
@@ -133,7 +135,7 @@ impl Conversation {
         let span = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::from_secs(60));
         question.tx = Tx::new(self.random.draw());
         question.expires = self.clock.now().saturating_add(span).unwrap_or(Timestamp::MAX);
-        let attempt = self.attempts.begin(&asker);
+        let attempt = self.attempts.begin(&asker, *way != Way::Code, self.line.codes());
         // A provider keeps its own time; this is the belt to its braces.
         let longest = lasts + Duration::from_secs(5);
         let verdict = tokio::select! {
@@ -153,7 +155,13 @@ impl Conversation {
                 Err(NotConfirmed::WrongCode(cause.to_string()))
             }
             Verdict::Denied => Err(NotConfirmed::Denied),
-            Verdict::Fraud => Err(NotConfirmed::Fraud),
+            Verdict::Fraud => {
+                let Asker { user, key, source } = asker.clone();
+                if self.alarm.try_send(Fraud { user, key, source }).is_err() {
+                    tracing::error!(user = %asker.user, "FRAUD reported, and nobody hears the alarm");
+                }
+                Err(NotConfirmed::Fraud)
+            }
             Verdict::TimedOut => Err(NotConfirmed::TimedOut),
             // It was sent: whoever asks for another one each time, or hangs up, is asking in vain.
             Verdict::Failed(cause @ (Cause::Switched | Cause::NoPlace)) if *way == Way::Sms => {

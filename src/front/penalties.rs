@@ -1,0 +1,55 @@
+//! What follows from misbehaviour: penalties that outlast a restart, and the end of what a thief may have opened.
+//! Absent on purpose: counting; that is the doorkeeper's and the second factor's.
+
+use jiff::Timestamp;
+
+use super::Front;
+use super::limits::{Offence, Penalty};
+use crate::identity::second_factor::{NotConfirmed, SecondFactor};
+use crate::names::{Fingerprint, Source, Username};
+use crate::sentences;
+
+impl Front {
+    /// Somebody reported a question that they had not caused: every key of theirs is barred everywhere for a day, their
+    /// connections and jobs end. A key that the operator registers for them from now on is not barred.
+    pub fn fraud(&self, user: &Username, key: &Fingerprint) {
+        tracing::error!(%user, %key, "FRAUD reported: the person is locked for a day, their connections end; look into it");
+        let mut keys = self.keys.load().keys_of(user);
+        if !keys.contains(key) {
+            keys.push(key.clone());
+        }
+        let orders = self.works.orders.clone();
+        let whose = user.clone();
+        tokio::spawn(async move { orders.close(&whose, None).await });
+        for key in &keys {
+            let Penalty { source, key: barred, reason, until, .. } = self.keeper.report(key);
+            self.state.penalise(&source, &barred, until, reason);
+        }
+        self.works.jobs.end(|who| (who.user() == user).then_some("fraud-reported"));
+        self.registry.end(|who| {
+            (who.user() == user)
+                .then(|| ("fraud-reported", sentences::not_confirmed(&NotConfirmed::Fraud, self.language)))
+        });
+    }
+
+    pub(super) fn penalise(&self, source: Source, key: Option<&Fingerprint>, offence: Offence) {
+        let Penalty { source, key, reason, until, in_force } = self.keeper.penalise(source, key, offence);
+        // Small sins that are still collected end with this run.
+        if in_force {
+            self.state.penalise(&source, &key, until, reason);
+        }
+    }
+
+    /// A lock that came of questions in vain is in force after a restart too.
+    pub(super) fn remember_lock(
+        &self,
+        factor: &SecondFactor,
+        user: &Username,
+        key: &Fingerprint,
+        source: Source,
+    ) {
+        let Some(left) = factor.locked(user, key, source) else { return };
+        let until = self.clock.now().checked_add(left).unwrap_or(Timestamp::MAX);
+        self.state.penalise(&source.to_string(), key.as_str(), until, "not-confirmed");
+    }
+}
