@@ -49,7 +49,7 @@ fn the_documents_example_has_its_lines_and_its_tag_in_version_2() {
 #[test]
 fn the_go_clients_example_has_its_tag_in_version_5() {
     // V3: a query and a body at once, which we never send.
-    let (signer, query) = (signer(DOC), first_last().line());
+    let (signer, query) = (signer(DOC), Params::default().with("realname", "First Last").line());
     let body = Params::default().with("txid", "f22b1678-252a-4070-b176-0ca2be7319fd").json();
     let signed = Signed {
         date: "Tue, 21 Aug 2012 17:29:18 -0000",
