@@ -171,7 +171,7 @@ async fn duo(
         match checked.check().await {
             Ok(()) => tracing::info!("duo at {host}: answers, and takes our keys"),
             Err(cause) => {
-                tracing::error!("duo at {host}: {cause}; nobody can confirm by it until that is mended")
+                tracing::error!("duo at {host}: {cause}; nobody can confirm by it until that is mended");
             }
         }
     }));

@@ -121,7 +121,8 @@ impl Preauth {
 /// One of a person's devices.
 #[derive(Deserialize)]
 pub(super) struct Device {
-    pub(super) device: Option<String>,
+    #[serde(rename = "device")]
+    pub(super) id: Option<String>,
     pub(super) capabilities: Option<Vec<String>>,
     pub(super) number: Option<String>,
 }
@@ -182,13 +183,9 @@ impl Progress {
         }
     }
 
-    /// The transaction that was opened.
-    pub(super) fn opened(&self) -> Result<Option<&str>, Cause> {
-        match self.txid.as_deref() {
-            Some(txid) if is_txid(txid) => Ok(Some(txid)),
-            Some(_) => Err(Cause::Malformed),
-            None => Ok(None),
-        }
+    /// The transaction that was opened: we asked for one.
+    pub(super) fn opened(&self) -> Result<&str, Cause> {
+        self.txid.as_deref().filter(|txid| is_txid(txid)).ok_or(Cause::Malformed)
     }
 }
 
@@ -281,7 +278,7 @@ mod tests {
     #[test]
     fn of_a_number_only_the_end_is_shown() {
         let device = |number: &str| Device {
-            device: None,
+            id: None,
             capabilities: None,
             number: (!number.is_empty()).then(|| number.to_owned()),
         };

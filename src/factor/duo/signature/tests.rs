@@ -11,11 +11,11 @@ fn signer((ikey, skey, host): (&str, &str, &str)) -> Signer {
     Signer::new(ikey, &Secret::new(skey.to_owned()), host)
 }
 
-fn tag(signer: &Signer, signature: Signature, signed: &Signed<'_>) -> String {
-    let header = signer.authorization(signature, signed);
+fn tag(keys: &Signer, signature: Signature, request: &Signed<'_>) -> String {
+    let header = keys.authorization(signature, request);
     let pair = BASE64_STANDARD.decode(header.strip_prefix("Basic ").unwrap()).unwrap();
     let pair = String::from_utf8(pair).unwrap();
-    pair.strip_prefix(&format!("{}:", signer.ikey)).unwrap().to_owned()
+    pair.strip_prefix(&format!("{}:", keys.ikey)).unwrap().to_owned()
 }
 
 fn first_last() -> Params {
@@ -24,8 +24,8 @@ fn first_last() -> Params {
 
 #[test]
 fn the_documents_example_has_its_lines_and_its_tag_in_version_2() {
-    let (signer, body) = (signer(DOC), first_last().line());
-    let signed = Signed {
+    let (keys, body) = (signer(DOC), first_last().line());
+    let request = Signed {
         date: "Tue, 21 Aug 2012 17:29:18 -0000",
         method: "POST",
         path: "/accounts/v1/account/list",
@@ -34,14 +34,14 @@ fn the_documents_example_has_its_lines_and_its_tag_in_version_2() {
     };
     let lines = "Tue, 21 Aug 2012 17:29:18 -0000\nPOST\napi-xxxxxxxx.duosecurity.com\n/accounts/v1/account/list\n\
                  realname=First%20Last&username=root";
-    assert_eq!(signer.canonical(Signature::V2, &signed), lines);
+    assert_eq!(keys.canonical(Signature::V2, &request), lines);
     // V1: the example as the document prints it, with the HMAC of its day.
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, DOC.1.as_bytes());
     let legacy = hex(hmac::sign(&key, lines.as_bytes()).as_ref());
     assert_eq!(legacy, "2d97d6166319781b5a3a07af39d366f491234edc");
     // V2.
     assert_eq!(
-        tag(&signer, Signature::V2, &signed),
+        tag(&keys, Signature::V2, &request),
         "1bffb8924348f7db7da9e7d7d749ded93aafd02d8e904960da7b96c57510220185a64a2827ee8f24ac5d30802a9ee97e59de44b304b18242f0d596d15a8122af"
     );
 }
@@ -49,16 +49,16 @@ fn the_documents_example_has_its_lines_and_its_tag_in_version_2() {
 #[test]
 fn the_go_clients_example_has_its_tag_in_version_5() {
     // V3: a query and a body at once, which we never send.
-    let (signer, query) = (signer(DOC), Params::default().with("realname", "First Last").line());
+    let (keys, query) = (signer(DOC), Params::default().with("realname", "First Last").line());
     let body = Params::default().with("txid", "f22b1678-252a-4070-b176-0ca2be7319fd").json();
-    let signed = Signed {
+    let request = Signed {
         date: "Tue, 21 Aug 2012 17:29:18 -0000",
         method: "POST",
         path: "/accounts/v1/account/list",
         query: &query,
         body: &body,
     };
-    let lines = signer.canonical(Signature::V5, &signed);
+    let lines = keys.canonical(Signature::V5, &request);
     let last: Vec<&str> = lines.lines().skip(5).collect();
     assert_eq!(
         last,
@@ -68,7 +68,7 @@ fn the_go_clients_example_has_its_tag_in_version_5() {
         ]
     );
     assert_eq!(
-        tag(&signer, Signature::V5, &signed),
+        tag(&keys, Signature::V5, &request),
         "78f4327f831173cc78d0907e913e3c5a28fe72dd4545a342586bb67181f2ba393d20911e870362f6faba3dc6f7e9db5e93aed2f3bfc110c6dadaff4dc6179e0b"
     );
 }
@@ -105,9 +105,9 @@ fn keys_and_values_of_any_script_and_a_host_in_any_case_have_the_python_clients_
             "\u{c2c5}\u{2c1d}\u{2620}\u{3617}\u{96b3}F\u{8605}\u{20e8}\u{ac21}\u{5934}",
             "\u{fba9}\u{41aa}\u{bd83}\u{840b}\u{2615}\u{3e6e}\u{652d}\u{a8b5}\u{d56b}U",
         );
-    let signer = signer(("test_ikey", "gtdfxv9YgVBYcF6dl2Eq17KUQJN2PLM2ODVTkvoT", "foO.BAr52.cOm"));
+    let keys = signer(("test_ikey", "gtdfxv9YgVBYcF6dl2Eq17KUQJN2PLM2ODVTkvoT", "foO.BAr52.cOm"));
     let body = params.line();
-    let signed = Signed {
+    let request = Signed {
         date: "Fri, 07 Dec 2012 17:18:00 -0000",
         method: "PoSt",
         path: "/Foo/BaR2/qux",
@@ -115,7 +115,7 @@ fn keys_and_values_of_any_script_and_a_host_in_any_case_have_the_python_clients_
         body: &body,
     };
     assert_eq!(
-        tag(&signer, Signature::V2, &signed),
+        tag(&keys, Signature::V2, &request),
         "0508065035a03b2a1de2f453e629e791d180329e157f65df6b3e0f08299d4321e1c5c7a7c7ee6b9e5fc80d1fb6fbf3ad5eb7c44dd3b3985a02c37aca53ec3698"
     );
 }
@@ -136,7 +136,7 @@ fn a_body_of_version_5_is_sorted_json_and_its_hash_the_documents() {
     );
     let hash = sha512(&body);
     assert!(hash.starts_with("571f07f529b16c2a") && hash.ends_with("031638aeb"), "{hash}");
-    let signed = Signed {
+    let request = Signed {
         date: "Tue, 21 Aug 2012 17:29:18 -0000",
         method: "POST",
         path: "/auth/v2/auth",
@@ -144,7 +144,7 @@ fn a_body_of_version_5_is_sorted_json_and_its_hash_the_documents() {
         body: &body,
     };
     assert_eq!(
-        tag(&signer(DOC), Signature::V5, &signed),
+        tag(&signer(DOC), Signature::V5, &request),
         "899b5ae9fc1c78e3dd57562ce43dfed6f0787e484f5d992295838d07e24a82969ff77f119ba35fe4e3cfdb2faaad22803452cc38759c4bd766f9d158fe3428dc"
     );
 }
@@ -167,9 +167,9 @@ fn a_push_in_version_2_encodes_its_pushinfo_twice() {
         body,
         "async=1&device=auto&factor=push&ipaddr=203.0.113.7&pushinfo=Ziel%3Dbackup.schule.example%26Firma%3DM%25C3%25BCller%2BGmbH&type=Fernwartung&username=hans.m%C3%BCller"
     );
-    let signed = Signed { date: DATE, method: "POST", path: "/auth/v2/auth", query: "", body: &body };
+    let request = Signed { date: DATE, method: "POST", path: "/auth/v2/auth", query: "", body: &body };
     assert_eq!(
-        tag(&signer(MOCK), Signature::V2, &signed),
+        tag(&signer(MOCK), Signature::V2, &request),
         "f3516177ed25bbab8f558149f5fab718cf4dc2e911e2a0e417bf206a83717c2073c187655543f00a1ef6712a3a0993b19798f7ed436a0b3e0d104092f7015dd5"
     );
 }
@@ -178,13 +178,13 @@ fn a_push_in_version_2_encodes_its_pushinfo_twice() {
 fn a_poll_has_its_tag_in_both_versions() {
     // V9.
     let query = Params::default().with("txid", "45f7c92b-f45f-4862-8545-e0f58e78075a").line();
-    let signed = Signed { date: DATE, method: "GET", path: "/auth/v2/auth_status", query: &query, body: "" };
+    let request = Signed { date: DATE, method: "GET", path: "/auth/v2/auth_status", query: &query, body: "" };
     assert_eq!(
-        tag(&signer(MOCK), Signature::V2, &signed),
+        tag(&signer(MOCK), Signature::V2, &request),
         "e85629c6aced2ca4b4fcd1b66f86bffe1ce77f449154e0b774fdace42abf01a018608defd6e6c0301d8b041990a552e46f102ac45f6d1abd02b9cbc0ce96c4d6"
     );
     assert_eq!(
-        tag(&signer(MOCK), Signature::V5, &signed),
+        tag(&signer(MOCK), Signature::V5, &request),
         "1cdf0ca18162e110abc6eb39551160e1948bafc9ad5e7b756815d1064ba65fdcfc3bf794954ae16b10f2a61b93fa74c7b8d4b18f402c5c53f83359bbf2dde15c"
     );
 }
@@ -193,8 +193,8 @@ fn a_poll_has_its_tag_in_both_versions() {
 fn exactly_the_bytes_of_the_body_are_signed_in_version_5() {
     // V10: the Python client escapes what is not ASCII; we do not, and sign what we send.
     let body = r#"{"async":"1","device":"auto","factor":"push","username":"hans.m\u00fcller"}"#;
-    let signed = Signed { date: DATE, method: "POST", path: "/auth/v2/auth", query: "", body };
-    let python = tag(&signer(MOCK), Signature::V5, &signed);
+    let request = Signed { date: DATE, method: "POST", path: "/auth/v2/auth", query: "", body };
+    let python = tag(&signer(MOCK), Signature::V5, &request);
     assert_eq!(
         python,
         "6a9358f7b8281a3aa8db0e8094ae639461487363521167a98e9212955c0f12ab04185513ce93b2a23bd10f4f64bba1aed8c9dcacf1935048f3b76ad4f8d98bc4"
@@ -206,5 +206,5 @@ fn exactly_the_bytes_of_the_body_are_signed_in_version_5() {
         .with("async", "1")
         .json();
     assert_eq!(ours, r#"{"async":"1","device":"auto","factor":"push","username":"hans.müller"}"#);
-    assert_ne!(tag(&signer(MOCK), Signature::V5, &Signed { body: &ours, ..signed }), python);
+    assert_ne!(tag(&signer(MOCK), Signature::V5, &Signed { body: &ours, ..request }), python);
 }
