@@ -2,6 +2,7 @@
 //! Absent on purpose: any code of the client; what is signed is worked out here anew, from Duo's documentation.
 #![allow(
     dead_code,
+    unused_imports,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
@@ -153,9 +154,9 @@ impl Duo {
         let body = axum::body::to_bytes(Body::new(body), 1 << 20).await.unwrap();
         let call = head.uri.path().strip_prefix("/auth/v2/").unwrap_or_default().to_owned();
         let throttled = self.tenant(|t| t.throttled(&call));
-        if let Some(header) = throttled {
+        if let Some(headers) = throttled {
             let mut answer = Response::builder().status(429);
-            if let Some((name, value)) = header {
+            for (name, value) in headers {
                 answer = answer.header(name, value);
             }
             let body = json!({ "stat": "FAIL", "code": 42901, "message": "Too Many Requests" });

@@ -127,12 +127,12 @@ fn state(result: &str, status: &str) -> Value {
 type Answered = Result<Value, (Duration, u32)>;
 
 impl Tenant {
-    /// The header of a 429, if this call gets one.
-    pub fn throttled(&mut self, call: &str) -> Option<Option<(&'static str, String)>> {
+    /// Does this call get a 429? With which headers?
+    pub fn throttled(&mut self, call: &str) -> Option<Vec<(&'static str, String)>> {
         match self.faults.get_mut(call) {
             Some(Fault::Throttle(left, header)) if *left > 0 => {
                 *left -= 1;
-                Some(header.clone())
+                Some(header.iter().cloned().collect())
             }
             _ => None,
         }
@@ -228,8 +228,8 @@ impl Tenant {
                     Answer::Fraud => [pushed, state("deny", "fraud")].into(),
                     Answer::Timeout => [pushed, state("deny", "timeout")].into(),
                     Answer::LockedOut => [pushed, state("deny", "locked_out")].into(),
-                    Answer::Silent(held) => {
-                        hold = held;
+                    Answer::Silent(quiet) => {
+                        hold = quiet;
                         [pushed].into()
                     }
                     Answer::States(states) => states.iter().map(|(r, s)| state(r, s)).collect(),

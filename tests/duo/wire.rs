@@ -7,6 +7,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::{Digest, Sha512};
 
+/// Names and values, decoded.
+pub type Pairs = Vec<(String, String)>;
+
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
@@ -22,7 +25,7 @@ pub fn hmac_sha512(skey: &str, text: &str) -> String {
 }
 
 /// `a=b&c=d` as pairs, decoded.
-pub fn decoded(text: &str) -> Vec<(String, String)> {
+pub fn decoded(text: &str) -> Pairs {
     let part = |text: &str| {
         let mut bytes = Vec::new();
         let mut rest = text.as_bytes();
@@ -70,7 +73,7 @@ pub fn verify(
     now: Timestamp,
     head: &Parts,
     body: &[u8],
-) -> Result<(&'static str, Vec<(String, String)>), u32> {
+) -> Result<(&'static str, Pairs), u32> {
     let header = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     let basic = header("authorization").ok_or(40101_u32)?;
     let pair =
