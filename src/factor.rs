@@ -1,6 +1,7 @@
 //! The second factor's providers: a question about one login or command goes out, one verdict comes back.
 //! Absent on purpose: SSH, policy, the number of tries, and what follows from a verdict; whoever asks decides that.
 
+pub mod duo;
 pub mod exec;
 pub mod http;
 mod line;
@@ -193,6 +194,9 @@ pub enum Cause {
     /// The provider knows a person of this name, but no device that could confirm; or no person.
     #[error("person not enrolled at the provider")]
     NotEnrolled,
+    /// The provider lets the person through without asking them, and the settings do not take that for an answer.
+    #[error("provider would let the person through unasked, which the settings do not allow")]
+    Bypassed,
     /// No phone number is on file.
     #[error("no phone number on file")]
     NoPhone,

@@ -1,12 +1,16 @@
 //! `[second_factor]`, of `policy/gateway.toml` and of a firm's file: which providers there are, and which one is asked.
 //! Absent on purpose: asking.
 
+mod duo;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+
+pub use duo::{DuoFactor, DuoSignature};
 
 use super::files::Folder;
 use super::problems::{Place, Problems, near_miss};
@@ -22,11 +26,13 @@ pub enum Kind {
     Exec,
     /// Codes by RFC 6238.
     Totp,
+    /// Duo: a push, an SMS, a code.
+    Duo,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::Webhook, Kind::Exec, Kind::Totp];
+    pub const ALL: [Kind; 4] = [Kind::Webhook, Kind::Exec, Kind::Totp, Kind::Duo];
 
     /// Its word in the file.
     #[must_use]
@@ -35,6 +41,7 @@ impl Kind {
             Kind::Webhook => "webhook",
             Kind::Exec => "exec",
             Kind::Totp => "totp",
+            Kind::Duo => "duo",
         }
     }
 }
@@ -63,6 +70,8 @@ pub enum FactorSettings {
     Exec(ExecFactor),
     /// [`Kind::Totp`]: the folder that holds one secret a person.
     Totp(PathBuf),
+    /// [`Kind::Duo`].
+    Duo(DuoFactor),
 }
 
 /// The webhook provider's settings.
@@ -121,6 +130,7 @@ impl Factors {
                 Kind::Webhook => webhook(folder, below, problems).map(FactorSettings::Webhook),
                 Kind::Exec => exec(below, problems).map(FactorSettings::Exec),
                 Kind::Totp => Some(FactorSettings::Totp(totp(folder, Some(below), problems))),
+                Kind::Duo => duo::read(folder, below, problems).map(FactorSettings::Duo),
             };
             // What is wrong with it has been said: it is not missing.
             settings.insert(kind, read);

@@ -209,7 +209,7 @@ fn one_mistake_gives_one_line() {
     alone(gateway, "[second_factor.webhook]", "[second_factor.webhok]", "did you mean \"webhook\"?");
     alone(gateway, "\"webhook\"  ", "\"exec\"  ", "needs the table [second_factor.exec]");
     alone(gateway, "provider =", "provder =", "unknown field \"provder\", did you mean \"provider\"?");
-    alone(gateway, "\"webhook\"  ", "\"webhok\"  ", "provider: \"webhok\" is none of");
+    alone(gateway, "\"webhook\"  ", "\"webhok\"  ", "\"webhok\": is none of");
     alone(site, "password = {", "pasword = {", "unknown field \"pasword\", did you mean \"password\"?");
     alone(site, "[konnektor.main]", "[konnektor.incoming]", "no Konnektor can be called \"incoming\"");
     alone(site, "\npassword = {", "\n# password = {", "[konnektor.main] needs the field \"password\"");
@@ -267,4 +267,78 @@ fn a_gateway_without_names_is_reached_at_what_it_listens_on_but_for_everywhere()
     let listening = addresses.map(|address| address.parse().unwrap());
     let names: Vec<String> = config.gateway.reached_at(&listening).iter().map(ToString::to_string).collect();
     assert_eq!(names, ["203.0.113.7:22", "[2001:db8::1]:2222"]);
+}
+
+const DUO: &str = "[second_factor.duo]\nhost = \"API-deadbeef.duosecurity.com\"\nikey = \"DIXYZV6YM8IFYVWBINCA\"\n\
+                   skey = { file = \"secrets/duo\" }\n";
+
+fn with_duo(more: &str) -> Example {
+    let example = Example::with_gateway(&format!("{DUO}{more}"));
+    example.write("secrets/duo", "yWHSMhWucAcp7qvuH3HWTaSaKABs8Gaddiv1NIRo \n", 0o600);
+    example
+}
+
+fn loaded(example: &Example) -> Config {
+    let mut problems = Problems::default();
+    let config = Config::load(&Folder::new(example.0.path()), &mut problems);
+    assert!(problems.0.is_empty(), "{:#?}", example.problems());
+    config.unwrap()
+}
+
+#[test]
+fn duos_settings_have_their_defaults_and_a_host_in_lower_case() {
+    let config = loaded(&with_duo(""));
+    let Some(FactorSettings::Duo(duo)) = config.gateway.factor.settings.get(&Kind::Duo) else { panic!() };
+    assert_eq!(duo.host.to_string(), "api-deadbeef.duosecurity.com:443");
+    assert_eq!(duo.skey.reveal(), "yWHSMhWucAcp7qvuH3HWTaSaKABs8Gaddiv1NIRo");
+    assert_eq!((duo.signature, duo.device.as_str(), duo.bypass), (DuoSignature::V5, "auto", false));
+    assert!(duo.ca.is_none() && duo.proxy.is_none());
+    let more = "signature = \"v2\"\ndevice = \"DP80Z4GVU82OT8O1BNJF\"\nbypass = true\nca = \"duo.pem\"\n\
+                proxy = \"http://proxy.example:3128/\"\n";
+    let config = loaded(&with_duo(more));
+    let Some(FactorSettings::Duo(duo)) = config.gateway.factor.settings.get(&Kind::Duo) else { panic!() };
+    assert_eq!(
+        (duo.signature, duo.device.as_str(), duo.bypass),
+        (DuoSignature::V2, "DP80Z4GVU82OT8O1BNJF", true)
+    );
+    assert_eq!(duo.proxy.as_deref(), Some("http://proxy.example:3128"));
+    assert!(duo.ca.as_ref().is_some_and(|ca| ca.ends_with("duo.pem")));
+}
+
+#[test]
+fn what_cannot_be_duos_is_refused_with_its_place() {
+    for (from, to, expected) in [
+        ("API-deadbeef.duosecurity.com", "https://api-deadbeef.duosecurity.com", "is no host name"),
+        ("API-deadbeef.duosecurity.com", "api_deadbeef", "is no host name"),
+        ("API-deadbeef.duosecurity.com", "", "is no host name"),
+        ("API-deadbeef.duosecurity.com", "127.0.0.1:0", "is no host name"),
+        ("DIXYZV6YM8IFYVWBINCA", "DIXYZV6YM8IFYVWBINC", "is no ikey"),
+        ("DIXYZV6YM8IFYVWBINCA", "AIXYZV6YM8IFYVWBINCA", "is no ikey"),
+        ("DIXYZV6YM8IFYVWBINCA", "DIXYZV6YM8IFYVWBIN-A", "is no ikey"),
+        ("\nskey = ", "\n# skey = ", "[second_factor.duo] needs the field \"skey\""),
+        ("secrets/duo", "secrets/empty", "is empty"),
+    ] {
+        let example = with_duo("");
+        example.write("secrets/empty", "  \n", 0o600);
+        let file = "policy/gateway.toml";
+        let text = fs::read_to_string(example.path(file)).unwrap();
+        example.write(file, &text.replace(from, to), 0o644);
+        let problems = example.problems();
+        assert_eq!(problems.len(), 1, "{to}: {problems:#?}");
+        assert!(
+            problems[0].starts_with("policy/gateway.toml:") && problems[0].contains(expected),
+            "{problems:#?}"
+        );
+    }
+    for (more, expected) in [
+        ("signature = \"v3\"", "none of \"v5\", \"v2\""),
+        ("proxy = \"socks5://127.0.0.1:1080\"", "is no proxy"),
+        ("proxy = \"http://127.0.0.1\"", "is no proxy"),
+        ("device = \"\"", "is no device"),
+        ("fail_open = true", "unknown field \"fail_open\""),
+    ] {
+        let problems = with_duo(&format!("{more}\n")).problems();
+        assert_eq!(problems.len(), 1, "{more}: {problems:#?}");
+        assert!(problems[0].contains(expected), "{problems:#?}");
+    }
 }

@@ -54,7 +54,7 @@ pub fn message_ascii(question: &Question, german: bool) -> String {
 const SHOWN: usize = 160;
 
 /// A command as a phone may show it: one line, nothing invisible, at most [`SHOWN`] characters.
-fn shown(command: &str) -> String {
+pub(super) fn shown(command: &str) -> String {
     let mut text = String::new();
     for (n, c) in command.chars().enumerate() {
         if n == SHOWN {

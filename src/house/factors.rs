@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::config::{Config, FactorOf, FactorSettings, Kind, WebhookFactor};
+use crate::config::{Config, DuoFactor, DuoSignature, FactorOf, FactorSettings, Kind, WebhookFactor};
+use crate::factor::duo::{Duo, DuoConfig, Signature};
 use crate::factor::exec::{Exec, ExecConfig};
 use crate::factor::totp::{StorageError, Totp, UsedSteps};
 use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
@@ -34,7 +35,7 @@ pub struct Parts<'a> {
     pub state: &'a State,
     /// The time.
     pub clock: &'a Clock,
-    /// Listeners of providers that are called back run here.
+    /// What runs beside the providers: listeners of those that are called back, and looks at those that are far away.
     pub helpers: &'a mut Vec<JoinHandle<()>>,
 }
 
@@ -52,7 +53,7 @@ impl Directory for Book {
     }
 }
 
-/// Builds all providers that the files name. Nothing is dialled.
+/// Builds all providers that the files name. Nothing is waited for: starting does not depend on who is up.
 pub async fn build(config: &Config, parts: &mut Parts<'_>) -> anyhow::Result<Arc<dyn Directory>> {
     let timeout = config.gateway.factor_timeout;
     let mut built: HashMap<(Option<Firm>, Kind), Arc<dyn Provider>> = HashMap::new();
@@ -117,6 +118,7 @@ async fn provider(
             Arc::new(Rings(Arc::new(Exec::new(config, parts.clock.clone())?)))
         }
         FactorSettings::Webhook(hook) => webhook(hook, timeout, parts).await?,
+        FactorSettings::Duo(settings) => duo(settings, timeout, parts).await?,
     })
 }
 
@@ -144,4 +146,34 @@ async fn webhook(
         }));
     }
     Ok(Arc::new(Rings(Arc::new(Webhook::new(config, parts.clock.clone())?))))
+}
+
+async fn duo(
+    settings: &DuoFactor,
+    timeout: Duration,
+    parts: &mut Parts<'_>,
+) -> anyhow::Result<Arc<dyn Provider>> {
+    let mut config = DuoConfig::new(settings.host.clone(), settings.ikey.clone(), settings.skey.clone());
+    config.timeout = timeout;
+    config.proxy.clone_from(&settings.proxy);
+    config.device.clone_from(&settings.device);
+    config.bypass = settings.bypass;
+    config.signature = match settings.signature {
+        DuoSignature::V5 => Signature::V5,
+        DuoSignature::V2 => Signature::V2,
+    };
+    if let Some(ca) = &settings.ca {
+        config.ca_pem = Some(tokio::fs::read(ca).await.with_context(|| format!("{}", ca.display()))?);
+    }
+    let duo = Arc::new(Duo::new(config, parts.clock.clone())?);
+    let (checked, host) = (duo.clone(), settings.host.clone());
+    parts.helpers.push(tokio::spawn(async move {
+        match checked.check().await {
+            Ok(()) => tracing::info!("duo at {host}: answers, and takes our keys"),
+            Err(cause) => {
+                tracing::error!("duo at {host}: {cause}; nobody can confirm by it until that is mended");
+            }
+        }
+    }));
+    Ok(duo)
 }

@@ -127,6 +127,12 @@ fn failed(cause: Cause, language: Language) -> &'static str {
         (Cause::NotEnrolled | Cause::NoEnrolment | Cause::BadEnrolment, German) => {
             "Nicht bestätigt: Sie haben beim Telefondienst kein brauchbares Gerät. Ihr Betreiber kann eines anmelden."
         }
+        (Cause::Bypassed, English) => {
+            "Not confirmed: the phone service would let you through without asking you, and this gateway does not take that. Tell its operator."
+        }
+        (Cause::Bypassed, German) => {
+            "Nicht bestätigt: der Telefondienst würde Sie ungefragt durchlassen, und das gilt hier nicht. Sagen Sie es dem Betreiber."
+        }
         (Cause::NoPhone, English) => {
             "Not confirmed: no phone number of yours is on file. Tell the operator of this gateway."
         }
