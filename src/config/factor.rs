@@ -1,6 +1,8 @@
 //! `[second_factor]`, of `policy/gateway.toml` and of a firm's file: which providers there are, and which one is asked.
 //! Absent on purpose: asking.
 
+mod privacyidea;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,6 +14,7 @@ use super::files::Folder;
 use super::problems::{Place, Problems, near_miss};
 use super::reader::{At, Table};
 use crate::secret::Secret;
+pub use privacyidea::{PrivacyIdeaFactor, PrivacyIdeaService};
 
 /// The kinds of providers. `[second_factor.KIND]` holds the settings of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,11 +25,13 @@ pub enum Kind {
     Exec,
     /// Codes by RFC 6238.
     Totp,
+    /// privacyIDEA: push, SMS and codes.
+    PrivacyIdea,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::Webhook, Kind::Exec, Kind::Totp];
+    pub const ALL: [Kind; 4] = [Kind::Webhook, Kind::Exec, Kind::Totp, Kind::PrivacyIdea];
 
     /// Its word in the file.
     #[must_use]
@@ -35,6 +40,7 @@ impl Kind {
             Kind::Webhook => "webhook",
             Kind::Exec => "exec",
             Kind::Totp => "totp",
+            Kind::PrivacyIdea => "privacyidea",
         }
     }
 }
@@ -63,6 +69,8 @@ pub enum FactorSettings {
     Exec(ExecFactor),
     /// [`Kind::Totp`]: the folder that holds one secret a person.
     Totp(PathBuf),
+    /// [`Kind::PrivacyIdea`].
+    PrivacyIdea(PrivacyIdeaFactor),
 }
 
 /// The webhook provider's settings.
@@ -122,6 +130,9 @@ impl Factors {
                 Kind::Webhook => webhook(folder, below, problems).map(FactorSettings::Webhook),
                 Kind::Exec => exec(below, problems).map(FactorSettings::Exec),
                 Kind::Totp => Some(FactorSettings::Totp(totp(folder, Some(below), problems))),
+                Kind::PrivacyIdea => {
+                    privacyidea::read(folder, below, problems).map(FactorSettings::PrivacyIdea)
+                }
             };
             // What is wrong with it has been said: it is not missing.
             settings.insert(kind, read);
