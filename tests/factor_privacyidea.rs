@@ -75,7 +75,9 @@ async fn a_push_opens_to_the_one_whose_phone_accepted_and_once() {
 
     // Accepted; and what was finished is used up.
     let between = Between::new(&town.url, Meddle::Not).await;
-    let mut asked = Asked::new(Town::config_at(&between.url), "jane", Way::Push, 30);
+    let service = Service::User(SERVICE.into(), Secret::new(PASSWORD.into()));
+    let config = PrivacyIdeaConfig { service, ..town.config_at(&between.url) };
+    let mut asked = Asked::new(config, "jane", Way::Push, 30);
     assert_eq!(asked.said().await, RINGING);
     jane.approve().await;
     assert_eq!(asked.verdict().await, Verdict::Allowed);
@@ -104,20 +106,20 @@ async fn a_push_opens_to_the_one_whose_phone_accepted_and_once() {
 
     // Whoever says in between that the phone accepted opens nothing.
     let between = Between::new(&town.url, Meddle::SaysAccept).await;
-    let asked = Asked::new(Town::config_at(&between.url), "jane", Way::Push, 30);
+    let asked = Asked::new(town.config_at(&between.url), "jane", Way::Push, 30);
     assert_eq!(asked.verdict().await, Verdict::Failed(Cause::ProviderError));
     assert_eq!(between.seen("/validate/check").len(), 1);
     jane.decline().await;
 
     // Somebody else finished it first.
     let between = Between::new(&town.url, Meddle::FinishesFirst).await;
-    let asked = Asked::new(Town::config_at(&between.url), "jane", Way::Push, 30);
+    let asked = Asked::new(town.config_at(&between.url), "jane", Way::Push, 30);
     jane.approve().await;
     assert_eq!(asked.verdict().await, Verdict::Failed(Cause::ProviderError));
 
     // Another person's transaction, accepted by that person.
     let between = Between::new(&town.url, Meddle::TriggersFor("bob")).await;
-    let asked = Asked::new(Town::config_at(&between.url), "jane", Way::Push, 30);
+    let asked = Asked::new(town.config_at(&between.url), "jane", Way::Push, 30);
     town.phone("bob").await.approve().await;
     assert_eq!(asked.verdict().await, Verdict::Failed(Cause::ProviderError));
 
@@ -166,7 +168,7 @@ async fn answers_that_are_not_signed_for_this_request_open_nothing() {
     let town = Town::open(people).await;
     let mut jane = town.phone("jane").await;
     let signed =
-        |url: &str, key: &[u8]| PrivacyIdeaConfig { verify_pem: Some(key.to_vec()), ..Town::config_at(url) };
+        |url: &str, key: &[u8]| PrivacyIdeaConfig { verify_pem: Some(key.to_vec()), ..town.config_at(url) };
     let key = town.public_key();
 
     let asked = Asked::new(signed(&town.url, &key), "jane", Way::Push, 30);
@@ -188,20 +190,6 @@ async fn answers_that_are_not_signed_for_this_request_open_nothing() {
         assert_eq!(asked.verdict().await, Verdict::Failed(cause), "{meddle:?}");
         assert!(between.seen("/validate/check").is_empty());
     }
-
-    // A long-lived token instead of the password.
-    let form = [("username", SERVICE), ("password", PASSWORD)];
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let auth = client.post(format!("{}/auth", town.url)).form(&form).send().await.unwrap();
-    let auth: Value = auth.json().await.unwrap();
-    let token = auth["result"]["value"]["token"].as_str().unwrap();
-    let service = Service::Token(Secret::new(token.to_owned()));
-    while jane.open().await > 0 {
-        jane.decline().await;
-    }
-    let asked = Asked::new(PrivacyIdeaConfig { service, ..town.config() }, "jane", Way::Push, 30);
-    jane.approve().await;
-    assert_eq!(asked.verdict().await, Verdict::Allowed);
 }
 
 fn totp(at: Timestamp) -> String {

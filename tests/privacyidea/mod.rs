@@ -57,6 +57,7 @@ pub struct Town {
     dir: TempDir,
     server: Child,
     pub url: String,
+    pub token: String,
     serials: Value,
     sms: mpsc::Receiver<(String, String)>,
 }
@@ -73,21 +74,23 @@ fn python() -> PathBuf {
     python
 }
 
-/// A script of this folder, with pipes.
-fn script(name: &str) -> Child {
+/// A script of this folder, with pipes; what it complains of goes to a file.
+fn script(name: &str, complaints: &Path) -> Child {
     let mut command = Command::new(python());
     command
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/privacyidea").join(name))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(complaints).unwrap())
         .kill_on_drop(true);
     command.spawn().unwrap()
 }
 
-async fn line(out: &mut BufReader<ChildStdout>, within: Duration) -> Value {
+async fn line(out: &mut BufReader<ChildStdout>, within: Duration, complaints: &Path) -> Value {
     let mut line = String::new();
     let read = tokio::time::timeout(within, out.read_line(&mut line)).await;
-    assert!(read.expect("no answer in time").unwrap() > 0, "the script ended; its complaint stands above");
+    let read = read.is_ok_and(|read| read.unwrap() > 0);
+    assert!(read, "no answer: {}", std::fs::read_to_string(complaints).unwrap());
     serde_json::from_str(&line).unwrap()
 }
 
@@ -104,27 +107,30 @@ impl Town {
             "totp": "3132333435363738393031323334353637383930",
             "presence": people.presence, "no_token": people.no_token,
         });
-        let mut server = script("serve.py");
+        let complaints = dir.path().join("serve.log");
+        let mut server = script("serve.py", &complaints);
         let mut stdin = server.stdin.take().unwrap();
         stdin.write_all(order.to_string().as_bytes()).await.unwrap();
         drop(stdin);
         let mut out = BufReader::new(server.stdout.take().unwrap());
-        let port = line(&mut out, START).await["port"].as_u64().unwrap();
+        let told = line(&mut out, START, &complaints).await;
+        let (url, token) =
+            (format!("http://127.0.0.1:{}", told["port"]), told["token"].as_str().unwrap().to_owned());
         let serials = std::fs::read(dir.path().join("serials.json")).unwrap();
         let serials = serde_json::from_slice(&serials).unwrap();
-        Self { dir, server, url: format!("http://127.0.0.1:{port}"), serials, sms }
+        Self { dir, server, url, token, serials, sms }
     }
 
     /// As the gateway's file would set it up, but in more of a hurry to poll.
     pub fn config(&self) -> PrivacyIdeaConfig {
-        Self::config_at(&self.url)
+        self.config_at(&self.url)
     }
 
-    pub fn config_at(url: &str) -> PrivacyIdeaConfig {
-        let service = Service::User(SERVICE.into(), Secret::new(PASSWORD.into()));
+    pub fn config_at(&self, url: &str) -> PrivacyIdeaConfig {
+        let service = Service::Token(Secret::new(self.token.clone()));
         PrivacyIdeaConfig {
             realm: Some(REALM.into()),
-            poll_interval: Duration::from_millis(100),
+            poll_interval: Duration::from_millis(250),
             ..PrivacyIdeaConfig::new(url.parse().unwrap(), service)
         }
     }
@@ -136,9 +142,10 @@ impl Town {
 
     /// The phone of somebody with a push token.
     pub async fn phone(&self, name: &str) -> Phone {
-        let mut child = script("phone.py");
+        let complaints = self.dir.path().join(format!("{name}.log"));
+        let mut child = script("phone.py", &complaints);
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let mut phone = Phone { child, stdin, out: BufReader::new(stdout) };
+        let mut phone = Phone { child, stdin, out: BufReader::new(stdout), complaints };
         let key = self.dir.path().join(format!("{name}.pem"));
         phone.write(&json!({ "url": self.url, "serial": self.serials[name]["push"], "key": key })).await;
         phone
@@ -177,6 +184,7 @@ pub struct Phone {
     child: Child,
     stdin: ChildStdin,
     out: BufReader<ChildStdout>,
+    complaints: PathBuf,
 }
 
 impl Phone {
@@ -186,7 +194,7 @@ impl Phone {
 
     async fn told(&mut self, order: Value) -> Value {
         self.write(&order).await;
-        line(&mut self.out, SOON).await
+        line(&mut self.out, SOON, &self.complaints).await
     }
 
     /// The question on its screen, once there is one.

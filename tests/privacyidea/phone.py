@@ -9,8 +9,9 @@ import datetime
 import json
 import sys
 import time
+import urllib.parse
+import urllib.request
 
-import requests
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 
@@ -21,26 +22,27 @@ class Phone:
         self.serial = order["serial"]
         with open(order["key"], "rb") as key:
             self.key = serialization.load_pem_private_key(key.read(), None)
-        self.http = requests.Session()
-        self.http.trust_env = False
+        self.http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def sign(self, text):
         signature = self.key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
         return base64.b32encode(signature).decode()
 
+    def value(self, url, form=None):
+        with self.http.open(url, form, timeout=10) as reply:
+            return json.load(reply)["result"]["value"]
+
     def questions(self):
         now = datetime.datetime.now(datetime.timezone.utc).isoformat()
         asked = {"serial": self.serial, "timestamp": now, "signature": self.sign(f"{self.serial}|{now}")}
-        reply = self.http.get(self.url, params=asked, timeout=10)
-        reply.raise_for_status()
-        return reply.json()["result"]["value"]
+        return self.value(f"{self.url}?{urllib.parse.urlencode(asked)}")
 
     def wait(self):
         for _ in range(400):
             found = self.questions()
             if found:
                 return found[-1]
-            time.sleep(0.05)
+            time.sleep(0.1)
         raise SystemExit("nothing is asked")
 
     def answer(self, question, how, press=None):
@@ -53,7 +55,7 @@ class Phone:
             signed += f"|{press}"
             said["presence_answer"] = press
         said["signature"] = self.sign(signed)
-        return self.http.post(self.url, data=said, timeout=10).json()["result"]["value"]
+        return self.value(self.url, urllib.parse.urlencode(said).encode())
 
 
 def main():
