@@ -62,11 +62,7 @@ async fn a_number_is_shown_and_pressed_and_a_code_by_sms_is_typed() {
         files: vec![
             ("secrets/privacyidea", format!("{PASSWORD}\n"), 0o600),
             ("privacyidea.pem", String::from_utf8(town.public_key()).unwrap(), 0o644),
-            (
-                "policy/firms/firm.toml",
-                format!("[people.\"{BOB}\"]\nexternal = \"roe\"\nmenu = true\n"),
-                0o644,
-            ),
+            ("policy/firms/firm.toml", format!("[people.\"{BOB}\"]\nas = \"roe\"\nmenu = true\n"), 0o644),
             ("askpass", String::new(), 0o700),
         ],
         ..Setup::default()
@@ -91,7 +87,7 @@ async fn a_number_is_shown_and_pressed_and_a_code_by_sms_is_typed() {
     };
     let number = tokio::time::timeout(Duration::from_secs(30), number).await.unwrap();
     assert!(town.phone(JANE).await.press(&number).await);
-    let ended = tokio::time::timeout(Duration::from_secs(60), ssh.wait_with_output()).await.unwrap().unwrap();
+    let ended = tokio::time::timeout(Duration::from_mins(1), ssh.wait_with_output()).await.unwrap().unwrap();
     let shown = String::from_utf8_lossy(&ended.stdout).into_owned();
     assert!(ended.status.success() && shown.contains("confirmed by: privacyidea-push\n"), "{shown}");
     assert_eq!(door.events("login")[0]["factor"], json!("privacyidea-push"));

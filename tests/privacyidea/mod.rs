@@ -38,7 +38,7 @@ pub const TOTP: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 pub const NUMBER: &str = "+4915112345678";
 
 /// Starting takes some seconds of computing, more on a busy machine.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 /// Anything else.
 const SOON: Duration = Duration::from_secs(30);
 

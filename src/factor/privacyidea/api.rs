@@ -33,6 +33,12 @@ impl<'q> Who<'q> {
             tx: question.tx.to_string(),
         }
     }
+
+    fn fields(&self) -> Fields<'q> {
+        let mut fields = vec![("user", self.user)];
+        fields.extend(self.realm.map(|realm| ("realm", realm)));
+        fields
+    }
 }
 
 type Fields<'f> = Vec<(&'static str, &'f str)>;
@@ -82,7 +88,7 @@ impl Api {
     }
 
     async fn trigger_as(&self, token: &Secret, who: &Who<'_>, kind: &str) -> Result<Answer, Refused> {
-        let mut fields = self.fields(who);
+        let mut fields = who.fields();
         fields.extend([("type", kind), ("client", &who.from)]);
         let request = self.post("validate/triggerchallenge")?;
         // Not `bearer_auth`: the service reads its own header, so that a server before it may have the other.
@@ -106,7 +112,7 @@ impl Api {
         pass: &str,
         transaction: Option<&str>,
     ) -> Result<Checked, Cause> {
-        let mut fields = self.fields(who);
+        let mut fields = who.fields();
         fields.extend([("pass", pass), ("client", &who.from)]);
         fields.extend(transaction.map(|id| ("transaction_id", id)));
         let request = self.post("validate/check")?;
@@ -132,12 +138,6 @@ impl Api {
 
     fn keep(&self, token: Option<Secret>) {
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
-    }
-
-    fn fields<'w>(&self, who: &Who<'w>) -> Fields<'w> {
-        let mut fields = vec![("user", who.user)];
-        fields.extend(who.realm.map(|realm| ("realm", realm)));
-        fields
     }
 
     fn url(&self, path: &str) -> Result<Url, Cause> {
