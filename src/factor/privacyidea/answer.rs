@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn challenges_of_two_transactions_or_with_two_numbers_are_none() {
         let one = |tx: &str, number: &str| {
-            format!(r#"{{"type":"push","serial":"S{tx}","transaction_id":{tx},"presence_answer":{number}}}"#)
+            format!(r#"{{"type":"push","serial":"S","transaction_id":{tx},"presence_answer":{number}}}"#)
         };
         let of = |challenges: &[String]| {
             let list = challenges.join(",");
