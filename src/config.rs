@@ -16,7 +16,9 @@ mod site;
 mod tests;
 
 pub use days::parse_days;
-pub use factor::{DuoFactor, DuoSignature, ExecFactor, FactorSettings, Factors, Kind, WebhookFactor};
+pub use factor::{
+    DuoFactor, DuoSignature, ExecFactor, FactorSettings, Factors, Kind, PrivacyIdeaFactor, PrivacyIdeaService, WebhookFactor,
+};
 pub use files::{Folder, NO_SECRET, Readable, Unread, read_guarded};
 pub use firm::{FirmFile, PersonsFactor};
 pub use gateway::{Batch, Gateway, Language, Limits, Person, Storage};

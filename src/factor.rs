@@ -7,6 +7,7 @@ pub mod http;
 mod line;
 mod message;
 pub mod phone;
+pub mod privacyidea;
 mod simple;
 pub mod totp;
 pub mod webhook;

@@ -2,6 +2,7 @@
 //! Absent on purpose: asking.
 
 mod duo;
+mod privacyidea;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,7 @@ use super::files::Folder;
 use super::problems::{Place, Problems, near_miss};
 use super::reader::{At, Table};
 use crate::secret::Secret;
+pub use privacyidea::{PrivacyIdeaFactor, PrivacyIdeaService};
 
 /// The kinds of providers. `[second_factor.KIND]` holds the settings of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,11 +30,13 @@ pub enum Kind {
     Totp,
     /// Duo: a push, an SMS, a code.
     Duo,
+    /// privacyIDEA: push, SMS and codes.
+    PrivacyIdea,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 4] = [Kind::Webhook, Kind::Exec, Kind::Totp, Kind::Duo];
+    pub const ALL: [Kind; 5] = [Kind::Webhook, Kind::Exec, Kind::Totp, Kind::Duo, Kind::PrivacyIdea];
 
     /// Its word in the file.
     #[must_use]
@@ -42,6 +46,7 @@ impl Kind {
             Kind::Exec => "exec",
             Kind::Totp => "totp",
             Kind::Duo => "duo",
+            Kind::PrivacyIdea => "privacyidea",
         }
     }
 }
@@ -72,6 +77,8 @@ pub enum FactorSettings {
     Totp(PathBuf),
     /// [`Kind::Duo`].
     Duo(DuoFactor),
+    /// [`Kind::PrivacyIdea`].
+    PrivacyIdea(PrivacyIdeaFactor),
 }
 
 /// The webhook provider's settings.
@@ -131,6 +138,9 @@ impl Factors {
                 Kind::Exec => exec(below, problems).map(FactorSettings::Exec),
                 Kind::Totp => Some(FactorSettings::Totp(totp(folder, Some(below), problems))),
                 Kind::Duo => duo::read(folder, below, problems).map(FactorSettings::Duo),
+                Kind::PrivacyIdea => {
+                    privacyidea::read(folder, below, problems).map(FactorSettings::PrivacyIdea)
+                }
             };
             // What is wrong with it has been said: it is not missing.
             settings.insert(kind, read);

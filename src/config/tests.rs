@@ -218,6 +218,55 @@ fn one_mistake_gives_one_line() {
 }
 
 #[test]
+fn privacyidea_wants_https_and_one_way_to_sign_in() {
+    let problems = |lines: &str| {
+        let example = Example::with_gateway(&format!("[second_factor.privacyidea]\n{lines}"));
+        example.write("secrets/pi", "geheim\n", 0o600);
+        example.problems()
+    };
+    let (https, token) = ("url = \"https://pi.example/path\"\n", "token = { file = \"secrets/pi\" }\n");
+    let user = "user = \"pforte\"\npassword = { file = \"secrets/pi\" }\n";
+    for url in [
+        https,
+        "url = \"http://127.0.0.1:5000\"\n",
+        "url = \"http://[::1]/\"\n",
+        "url = \"http://localhost/\"\n",
+    ] {
+        assert_eq!(
+            problems(&format!("{url}{token}realm = \"partner\"\nca = \"ca.pem\"\n")),
+            [""; 0],
+            "{url}"
+        );
+        assert_eq!(problems(&format!("{url}{user}verify = \"pi.pem\"\n")), [""; 0], "{url}");
+    }
+    for (lines, expected) in [
+        (
+            format!("url = \"http://pi.example/\"\n{token}"),
+            "url: expected https:// (http:// to this machine only)",
+        ),
+        (format!("url = \"http://127.0.0.1.example/\"\n{token}"), "(http:// to this machine only)"),
+        (format!("url = \"ftp://127.0.0.1/\"\n{token}"), "(http:// to this machine only)"),
+        (
+            format!("url = \"https://a:b@pi.example/\"\n{token}"),
+            "url: expected nothing but https://HOST/PATH",
+        ),
+        (
+            format!("url = \"https://pi.example/?a=b\"\n{token}"),
+            "url: expected nothing but https://HOST/PATH",
+        ),
+        (token.to_owned(), "[second_factor.privacyidea] needs the field \"url\""),
+        (https.to_owned(), "needs the field \"token\""),
+        (format!("{https}user = \"pforte\"\n"), "needs the field \"password\""),
+        (format!("{https}password = {{ file = \"secrets/pi\" }}\n"), "needs the field \"user\""),
+        (format!("{https}{user}{token}"), "token, or user and password: not both"),
+        (format!("{https}{token}realn = \"x\"\n"), "did you mean \"realm\"?"),
+    ] {
+        let problems = problems(&lines);
+        assert!(problems.len() == 1 && problems[0].contains(expected), "{lines}{problems:#?}");
+    }
+}
+
+#[test]
 fn what_editors_leave_behind_is_no_site() {
     let example = Example::new();
     for name in ["praxis-mueller.toml~", "#praxis-mueller.toml#", "praxis-mueller.toml.bak"] {

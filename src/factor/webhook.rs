@@ -241,7 +241,7 @@ pub(crate) fn client(ca_pem: Option<&[u8]>, connect_timeout: Duration) -> Result
 }
 
 /// The interval and up to a quarter more; the question's random name is randomness enough.
-fn jittered(interval: Duration, question: &Question, tick: u32) -> Duration {
+pub(super) fn jittered(interval: Duration, question: &Question, tick: u32) -> Duration {
     let [.., byte] = (question.tx.0.rotate_right(tick.wrapping_mul(8))).to_be_bytes();
     interval + interval / 4 * u32::from(byte) / 255
 }

@@ -2,6 +2,7 @@
 //! Absent on purpose: asking.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::config::{Config, DuoFactor, DuoSignature, FactorOf, FactorSettings, Kind, WebhookFactor};
 use crate::factor::duo::{Duo, DuoConfig, Signature};
+use crate::config::{
+    Config, DuoFactor, DuoSignature, FactorOf, FactorSettings, Kind, PrivacyIdeaFactor, PrivacyIdeaService, WebhookFactor,
+};
 use crate::factor::exec::{Exec, ExecConfig};
+use crate::factor::privacyidea::{PrivacyIdea, PrivacyIdeaConfig, Service};
 use crate::factor::totp::{StorageError, Totp, UsedSteps};
 use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
 use crate::factor::{Contact, Directory, Provider, Providers, Rings, Typed};
@@ -119,7 +123,33 @@ async fn provider(
         }
         FactorSettings::Webhook(hook) => webhook(hook, timeout, parts).await?,
         FactorSettings::Duo(settings) => duo(settings, timeout, parts).await?,
+        FactorSettings::PrivacyIdea(settings) => privacyidea(settings, timeout, parts).await?,
     })
+}
+
+async fn privacyidea(
+    settings: &PrivacyIdeaFactor,
+    timeout: Duration,
+    parts: &Parts<'_>,
+) -> anyhow::Result<Arc<dyn Provider>> {
+    let service = match &settings.service {
+        PrivacyIdeaService::Token(token) => Service::Token(token.clone()),
+        PrivacyIdeaService::User(user, password) => Service::User(user.clone(), password.clone()),
+    };
+    let config = PrivacyIdeaConfig {
+        realm: settings.realm.clone(),
+        ca_pem: pem(settings.ca.as_deref()).await?,
+        proxy: settings.proxy.clone(),
+        verify_pem: pem(settings.verify.as_deref()).await?,
+        timeout,
+        ..PrivacyIdeaConfig::new(settings.url.parse()?, service)
+    };
+    Ok(Arc::new(PrivacyIdea::new(config, parts.clock.clone())?))
+}
+
+async fn pem(file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(file) = file else { return Ok(None) };
+    tokio::fs::read(file).await.map(Some).with_context(|| format!("{}", file.display()))
 }
 
 async fn webhook(
@@ -131,9 +161,7 @@ async fn webhook(
     config.timeout = timeout;
     config.verify_replies = hook.verify_replies;
     config.status_url = hook.status_url.as_deref().map(str::parse).transpose()?;
-    if let Some(ca) = &hook.ca {
-        config.ca_pem = Some(tokio::fs::read(ca).await.with_context(|| format!("{}", ca.display()))?);
-    }
+    config.ca_pem = pem(hook.ca.as_deref()).await?;
     if let (Some(listen), Some(url)) = (hook.callback_listen, &hook.callback_url) {
         let callbacks = Callbacks::new(url.parse()?, &hook.secret, parts.clock.clone());
         let listener =
