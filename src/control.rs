@@ -6,9 +6,10 @@ mod list;
 mod peer;
 mod protocol;
 mod socket;
+mod trial;
 mod watch;
 
-pub use protocol::{Act, Ask, Cause, Id, LONGEST, Reply, Request, Say, Session, VERSION, Way, Why};
+pub use protocol::{Act, Ask, Cause, Id, LONGEST, Reply, Request, Say, Session, Typed, VERSION, Way, Why};
 pub use socket::NotBound;
 
 use std::path::{Path, PathBuf};
@@ -138,6 +139,7 @@ impl Desk {
             Ok(Ask::List) => list::serve(&self, &mut client).await,
             Ok(Ask::End { id, why }) => end::serve(&self, &mut client, id, &why).await,
             Ok(Ask::Watch { id }) => watch::serve(&self, &mut client, id).await,
+            Ok(Ask::Factor { user }) => trial::serve(&self, &mut client, user).await,
             Err(cause) => client.refuse(cause).await,
         };
         if let Err(Gone) = answered {

@@ -14,6 +14,8 @@ mod remap;
 mod restore;
 mod seat;
 mod terminal;
+
+pub(crate) use terminal::hidden;
 mod words;
 
 use std::sync::Arc;

@@ -50,6 +50,8 @@ enum Command {
     Konnektor(direct::Options),
     /// Who is in where, since when; end something, or look at a terminal.
     Sessions(sessions::Options),
+    /// Whether somebody can be asked for a second factor.
+    Factor(sessions::factor::Options),
     /// Search, show, follow or verify the journal.
     Journal {
         #[command(subcommand)]
@@ -105,6 +107,7 @@ async fn run(cli: Cli) -> u8 {
         Command::Play(options) => outcome(play::run(options).await),
         Command::Kit(options) => kit::run(&options, &Clock::system()),
         Command::Konnektor(options) => direct::run(options).await,
+        Command::Factor(options) => outcome(sessions::factor::run(options).await),
         Command::Sessions(options) => outcome(sessions::run(options).await),
         Command::Journal { ask } => outcome(ledger::run(ask).await),
     }

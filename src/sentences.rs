@@ -8,7 +8,7 @@ use crate::config::Language::{self, English, German};
 use crate::gate::{Refused, Unsettled};
 use crate::names::SiteName;
 use crate::policy::{Condition, Denied, Terms};
-pub use factor::{not_confirmed, prompt, said, the_way_to, to_be_confirmed};
+pub use factor::{confirmed_by, not_confirmed, prompt, said, the_way_to, to_be_confirmed};
 
 fn place(site: Option<&SiteName>, language: Language) -> String {
     match (site, language) {

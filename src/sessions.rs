@@ -2,6 +2,7 @@
 //! says who may.
 
 mod ask;
+pub mod factor;
 mod text;
 mod watch;
 
@@ -24,15 +25,22 @@ const CANNOT_JOURNAL: u8 = 254;
 pub struct Options {
     #[command(subcommand)]
     doing: Option<Doing>,
+    #[command(flatten)]
+    place: Place,
+    /// The list as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// Where the gateway is, and how it is talked to.
+#[derive(Args)]
+pub struct Place {
     /// The folder that holds policy/ and keys/.
     #[arg(long, value_name = "DIR", default_value = ".", global = true)]
     config: PathBuf,
     /// The gateway's socket, for those who may not read the configuration.
     #[arg(long, value_name = "PATH", global = true)]
     socket: Option<PathBuf>,
-    /// The list as JSON.
-    #[arg(long, global = true)]
-    json: bool,
     /// The language; without it the gateway's.
     #[arg(long, value_enum, global = true)]
     lang: Option<Lang>,
@@ -70,28 +78,14 @@ enum Doing {
 /// # Errors
 /// Standard output cannot be written, or the gateway broke off.
 pub async fn run(options: Options) -> anyhow::Result<u8> {
-    let (socket, language) = match place(&options) {
-        Ok(found) => found,
-        Err(problems) => {
-            complain(&problems.to_string());
-            return Ok(crate::commands::exit::CONFIGURATION.try_into().unwrap_or(FAILED));
-        }
-    };
     let ask = match &options.doing {
         None => Ask::List,
         Some(Doing::End { id, why }) => Ask::End { id: *id, why: why.clone() },
         Some(Doing::Watch { id }) => Ask::Watch { id: *id },
     };
-    let mut line = match Line::open(&socket, ask).await {
-        Ok(line) => line,
-        Err(why) => {
-            complain(&why.sentence(&socket, language));
-            return Ok(match why {
-                NotReached::NoGateway => AWAY,
-                NotReached::NotPermitted => REFUSED,
-                NotReached::Failed(_) => FAILED,
-            });
-        }
+    let (mut line, language) = match reach(&options.place, ask).await {
+        Ok(reached) => reached,
+        Err(code) => return Ok(code),
     };
     let refused = match options.doing {
         None => list(&mut line, options.json, language).await?,
@@ -113,7 +107,29 @@ pub async fn run(options: Options) -> anyhow::Result<u8> {
     })
 }
 
-fn place(options: &Options) -> Result<(PathBuf, Language), Problems> {
+/// A line on which the gateway answers `ask`, or the exit code when the reason was said.
+async fn reach(place: &Place, ask: Ask) -> Result<(Line, Language), u8> {
+    let (socket, language) = match found(place) {
+        Ok(found) => found,
+        Err(problems) => {
+            complain(&problems.to_string());
+            return Err(crate::commands::exit::CONFIGURATION.try_into().unwrap_or(FAILED));
+        }
+    };
+    match Line::open(&socket, ask).await {
+        Ok(line) => Ok((line, language)),
+        Err(why) => {
+            complain(&why.sentence(&socket, language));
+            Err(match why {
+                NotReached::NoGateway => AWAY,
+                NotReached::NotPermitted => REFUSED,
+                NotReached::Failed(_) => FAILED,
+            })
+        }
+    }
+}
+
+fn found(options: &Place) -> Result<(PathBuf, Language), Problems> {
     let said = options.lang.map(|lang| match lang {
         Lang::De => Language::German,
         Lang::En => Language::English,
@@ -141,7 +157,14 @@ async fn list(line: &mut Line, json: bool, language: Language) -> anyhow::Result
             Say::Act(act) => all.act(act),
             Say::Done {} => break,
             Say::Refused { cause } => return Ok(Some(cause)),
-            Say::Screen { .. } | Say::Output(_) | Say::Size { .. } | Say::Over { .. } => {}
+            Say::Screen { .. }
+            | Say::Output(_)
+            | Say::Size { .. }
+            | Say::Over { .. }
+            | Say::Step(_)
+            | Say::Show(_)
+            | Say::Prompt { .. }
+            | Say::Verdict { .. } => {}
         }
     }
     if json {
@@ -162,7 +185,11 @@ async fn ended(line: &mut Line) -> anyhow::Result<Option<Cause>> {
         | Say::Screen { .. }
         | Say::Output(_)
         | Say::Size { .. }
-        | Say::Over { .. } => anyhow::bail!("the gateway answers something else"),
+        | Say::Over { .. }
+        | Say::Step(_)
+        | Say::Show(_)
+        | Say::Prompt { .. }
+        | Say::Verdict { .. } => anyhow::bail!("the gateway answers something else"),
     }
 }
 

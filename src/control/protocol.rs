@@ -6,7 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::names::SessionId;
+use crate::names::{SessionId, Username};
 
 /// The protocol's version.
 pub const VERSION: u32 = 1;
@@ -109,9 +109,22 @@ pub enum Ask {
         /// Whose.
         id: Id,
     },
+    /// A person's phone, asked for real; answers follow, a line each.
+    Factor {
+        /// Whose.
+        user: Username,
+    },
 }
 
-/// The first line of a client, and its only one.
+/// What a client answers to [`Say::Prompt`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Typed {
+    /// Perhaps a code.
+    pub typed: String,
+}
+
+/// The first line of a client, and its only one but for answers to prompts.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
@@ -243,6 +256,26 @@ pub enum Say {
     Over {
         /// Pieces of output that were not shown.
         lost: u64,
+    },
+    /// A step of the second factor, free of secrets.
+    Step(String),
+    /// A sentence that the person would see.
+    Show(String),
+    /// Something is to be typed: [`Typed`].
+    Prompt {
+        /// What.
+        text: String,
+        /// May it be seen?
+        echo: bool,
+    },
+    /// What came of it.
+    Verdict {
+        /// What the journal calls the factor, if the person said yes.
+        factor: Option<String>,
+        /// If not, why, as the journal has it.
+        cause: Option<String>,
+        /// For the person.
+        sentence: String,
     },
     /// It is not done.
     Refused {

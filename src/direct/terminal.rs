@@ -79,7 +79,7 @@ impl Drop for Unechoed {
 }
 
 /// A line typed without echo; `None`: nobody is there, or the input ended.
-pub(super) async fn hidden(question: &str) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) async fn hidden(question: &str) -> Option<Zeroizing<Vec<u8>>> {
     if !is_there() {
         return None;
     }

@@ -295,7 +295,7 @@ impl Login {
         match standing {
             Standing::Open(challenge, show) => {
                 self.state = State::Asked(challenge);
-                let Show { says, prompt } = show;
+                let Show { says, prompt, .. } = show;
                 let language = self.front.language;
                 let text: String = says.iter().map(|say| sentences::said(say, language) + "\n").collect();
                 let prompt = prompt

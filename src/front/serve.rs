@@ -154,7 +154,7 @@ impl Front {
     ) -> Result<Confirmation, NotConfirmed> {
         let (mut typed, mut named) = (None, false);
         loop {
-            let Show { says, prompt: asked } = match asking.next(typed.take(), ROUND).await {
+            let Show { says, prompt: asked, .. } = match asking.next(typed.take(), ROUND).await {
                 Asked::Open(show) => show,
                 Asked::Confirmed(confirmation) => return Ok(confirmation),
                 Asked::Refused(why) => return Err(why),

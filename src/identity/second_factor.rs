@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::attempts::{Asker, Attempts};
 use super::orders::Under;
-use super::{KeyProven, Principal, Who};
+use super::{Connection, KeyProven, Principal, Who};
 use crate::clock::Clock;
 use crate::factor::{
     Cause, Directory, Line, Number, Prompt, Purpose, Question, Reach, Said, Say, TheirEnd, Tx, Way,
@@ -145,7 +145,7 @@ impl SecondFactor {
             number,
             expires: Timestamp::MIN,
         };
-        Challenge { talk: self.talk(question, reach), proof, clock: self.clock.clone() }
+        Challenge { talk: self.talk(question, reach, false), proof, clock: self.clock.clone() }
     }
 
     /// Asks for one ask of somebody who is logged in, naming it. `words` is the ask as it was written.
@@ -169,12 +169,29 @@ impl SecondFactor {
             number,
             expires: Timestamp::MIN,
         };
-        Confirming { talk: self.talk(question, reach), who: who.clone(), purpose: words.to_owned() }
+        Confirming { talk: self.talk(question, reach, false), who: who.clone(), purpose: words.to_owned() }
+    }
+
+    /// Asks `user` for real, to see whether it works; no proof comes of it. `words` are what the phone shows.
+    pub fn trial(&self, user: &Username, key: &Fingerprint, on: &Connection, words: &str) -> Trial {
+        let question = Question {
+            tx: Tx::new(0),
+            user: user.clone(),
+            firm: user.firm(),
+            contact: self.directory.of(user).contact,
+            key: key.clone(),
+            from: on.from,
+            session: on.session,
+            purpose: Purpose::Command { command: words.to_owned(), site: None },
+            number: self.number(),
+            expires: Timestamp::MIN,
+        };
+        Trial { talk: self.talk(question, Reach::ALL, true) }
     }
 
     /// The conversation runs in a task of its own, so that what waits for it may be polled in rounds. Dropping it hangs up.
-    fn talk(&self, question: Question, reach: Reach) -> Talk {
-        let (line, TheirEnd { said, answers }) = Line::new(reach, false);
+    fn talk(&self, question: Question, reach: Reach, traced: bool) -> Talk {
+        let (line, TheirEnd { said, answers }) = Line::new(reach, traced);
         let conversation = Conversation {
             providers: self.directory.of(&question.user),
             timeout: self.timeout,
@@ -194,6 +211,8 @@ impl SecondFactor {
 pub struct Show {
     /// To be said, in this order.
     pub says: Vec<Say>,
+    /// The provider's steps, where they are looked at.
+    pub steps: Vec<String>,
     /// To be answered by the next call; beside it these words may be typed.
     pub prompt: Option<(Prompt, Vec<String>)>,
 }
@@ -266,8 +285,24 @@ impl Show {
         match said {
             Said::Say(say) => self.says.push(say),
             Said::Ask(prompt, words) => self.prompt = Some((prompt, words)),
-            Said::Step(_) => {}
+            Said::Step(step) => self.steps.push(step),
         }
+    }
+}
+
+/// A question that only shows whether a person can be asked.
+pub struct Trial {
+    talk: Talk,
+}
+
+impl Trial {
+    /// As [`Challenge::next`]: what comes next, or the verdict with what the journal calls the factor.
+    pub async fn next(
+        &mut self,
+        typed: Option<Secret>,
+        at_most: Duration,
+    ) -> Result<Show, Result<String, NotConfirmed>> {
+        self.talk.next(typed, at_most).await
     }
 }
 

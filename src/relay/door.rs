@@ -141,7 +141,7 @@ impl Door {
         };
         let typed = answers.and_then(|answers| answers.into_iter().next());
         match asking.next(typed, ROUND).await {
-            Asked::Open(Show { says: more, prompt }) => {
+            Asked::Open(Show { says: more, prompt, .. }) => {
                 let language = self.session.relays.language;
                 says.extend(more.iter().map(|say| sentences::said(say, language)));
                 let text: String = says.iter().map(|say| sentences::ascii(say) + "\n").collect();

@@ -57,6 +57,14 @@ pub fn prompt(prompt: &Prompt, words: &[String], language: Language) -> String {
     }
 }
 
+/// It works.
+pub fn confirmed_by(factor: &str, language: Language) -> String {
+    match language {
+        English => format!("Confirmed by {factor}. A login would be let in."),
+        German => format!("Bestätigt über {factor}. Eine Anmeldung käme durch."),
+    }
+}
+
 /// What is about to be confirmed, before the phone rings.
 pub fn to_be_confirmed(words: &str, language: Language) -> String {
     match language {

@@ -65,6 +65,11 @@ impl Line {
         Ok(Self(BufReader::with_capacity(LONGEST, stream)))
     }
 
+    /// Something beside the question.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        Ok(self.0.get_mut().write_all(bytes).await?)
+    }
+
     /// The next answer. Cancelled, it has lost part of a line: nobody asks again then.
     pub(super) async fn next(&mut self) -> anyhow::Result<Say> {
         let mut line = Vec::new();
