@@ -16,7 +16,7 @@ mod site;
 mod tests;
 
 pub use days::parse_days;
-pub use factor::{ExecFactor, FactorSettings, Factors, Kind, WebhookFactor};
+pub use factor::{CallbackListener, ExecFactor, FactorSettings, Factors, Kind, NtfyFactor, WebhookFactor};
 pub use files::{Folder, NO_SECRET, Readable, Unread, read_guarded};
 pub use firm::{FirmFile, PersonsFactor};
 pub use gateway::{Batch, Gateway, Language, Limits, Person, Storage};
@@ -81,6 +81,9 @@ impl Config {
         let mut firms = BTreeMap::new();
         for file in folder.list(Path::new("policy/firms"), problems) {
             if let Some(firm) = FirmFile::load(folder, &file, &known, problems) {
+                if gateway.as_ref().is_some_and(|gateway| gateway.callback.is_none()) {
+                    firm.factor.without_callback(problems);
+                }
                 firms.insert(firm.firm.clone(), firm);
             }
         }

@@ -1,10 +1,12 @@
 //! The second factor's providers: a question about one login or command goes out, one verdict comes back.
 //! Absent on purpose: SSH, policy, the number of tries, and what follows from a verdict; whoever asks decides that.
 
+pub mod callback;
 pub mod exec;
 pub mod http;
 mod line;
 mod message;
+pub mod ntfy;
 pub mod phone;
 mod simple;
 pub mod totp;
@@ -21,7 +23,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 pub use line::{Heard, Line, Prompt, Reach, Said, Say, TheirEnd};
-pub use message::{message, message_ascii};
+pub use message::{message, message_ascii, message_unnumbered};
 pub use simple::{Rings, Typed};
 
 use crate::clock::Clock;

@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::commands::{Jobs, Works};
 use crate::config::{Config, Folder, Problems, Readable, Unread, read_guarded};
 use crate::control::Control;
+use crate::factor::callback::Callbacks;
 use crate::front::{Doorkeeper, Front, Registry, Strangers};
 use crate::gate::Gate;
 use crate::hops::Hosts;
@@ -101,6 +102,8 @@ pub struct House {
     schedule: Scheduler,
     notices: Notifier,
     nameplate: Nameplate,
+    /// Where providers are called back; bound once.
+    callbacks: Option<Callbacks>,
     /// Heard from the start on: a SIGHUP before somebody listens would end the process, a change would be missed.
     changes: tokio::sync::Mutex<watch::Changes>,
 }
@@ -137,7 +140,16 @@ impl House {
             .context("the operator's socket")?;
 
         let mut helpers = Vec::new();
-        let parts = &mut factors::Parts { state: &state, clock: &clock, helpers: &mut helpers };
+        let callbacks = match &gateway.callback {
+            Some(listener) => {
+                let bound = factors::callbacks(listener, (&clock, &random)).await;
+                let (callbacks, serving) = bound.context("[second_factor.callback]")?;
+                helpers.push(serving);
+                Some(callbacks)
+            }
+            None => None,
+        };
+        let parts = &factors::Parts { state: &state, clock: &clock, callbacks: callbacks.as_ref() };
         let directory = factors::build(&config, parts).await?;
         let factor = SecondFactor::new(directory, gateway.factor_timeout, clock.clone(), random.clone());
         let people = gateway.users.clone();
@@ -222,6 +234,7 @@ impl House {
             schedule,
             notices,
             nameplate,
+            callbacks,
             changes,
         };
         house.loaded("the configuration was loaded").await;
@@ -316,7 +329,8 @@ impl House {
     /// From the next question on, people are asked as the files say now.
     async fn change_factors(&self, config: &Config) {
         let front = &self.front;
-        let parts = &mut factors::Parts { state: &self.state, clock: &front.clock, helpers: &mut Vec::new() };
+        let callbacks = self.callbacks.as_ref();
+        let parts = &factors::Parts { state: &self.state, clock: &front.clock, callbacks };
         match factors::build(config, parts).await {
             Ok(directory) => {
                 let timeout = config.gateway.factor_timeout;

@@ -2,6 +2,7 @@
 //! Absent on purpose: asking.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,17 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::config::{Config, FactorOf, FactorSettings, Kind, WebhookFactor};
+use crate::config::{
+    CallbackListener, Config, FactorOf, FactorSettings, Kind, Language, NtfyFactor, WebhookFactor,
+};
+use crate::factor::callback::{Callbacks, Tls};
 use crate::factor::exec::{Exec, ExecConfig};
+use crate::factor::ntfy::{Match, Ntfy, NtfyConfig};
 use crate::factor::totp::{StorageError, Totp, UsedSteps};
-use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
+use crate::factor::webhook::{Webhook, WebhookConfig};
 use crate::factor::{Contact, Directory, Provider, Providers, Rings, Typed};
 use crate::names::{Firm, Username};
+use crate::random::Random;
 use crate::state::State;
 
 /// Used TOTP steps, kept in the state.
@@ -34,8 +40,27 @@ pub struct Parts<'a> {
     pub state: &'a State,
     /// The time.
     pub clock: &'a Clock,
-    /// Listeners of providers that are called back run here.
-    pub helpers: &'a mut Vec<JoinHandle<()>>,
+    /// Where providers are called back, if that was bound at the start.
+    pub callbacks: Option<&'a Callbacks>,
+}
+
+/// Binds the one listener for callbacks. It stays as it is until the next start, whatever the files say then.
+pub async fn callbacks(
+    listener: &CallbackListener,
+    (clock, random): (&Clock, &Random),
+) -> anyhow::Result<(Callbacks, JoinHandle<()>)> {
+    let tls = listener.tls.as_ref().map(|(chain, key)| Tls::new(chain, key)).transpose()?;
+    let random = random.clone();
+    let callbacks = Callbacks::new(listener.url.clone(), move || random.draw(), clock.clone());
+    let bound = TcpListener::bind(listener.listen).await;
+    let bound = bound.with_context(|| format!("listen on {}", listener.listen))?;
+    let serving = callbacks.clone().serve(bound, tls);
+    let serving = tokio::spawn(async move {
+        if let Err(e) = serving.await {
+            tracing::error!("callbacks: {e}");
+        }
+    });
+    Ok((callbacks, serving))
 }
 
 /// Who confirms by what; everybody else as the gateway's own file says.
@@ -53,8 +78,11 @@ impl Directory for Book {
 }
 
 /// Builds all providers that the files name. Nothing is dialled.
-pub async fn build(config: &Config, parts: &mut Parts<'_>) -> anyhow::Result<Arc<dyn Directory>> {
-    let timeout = config.gateway.factor_timeout;
+pub async fn build(config: &Config, parts: &Parts<'_>) -> anyhow::Result<Arc<dyn Directory>> {
+    let asking = Asking {
+        timeout: config.gateway.factor_timeout,
+        german: config.gateway.language == Language::German,
+    };
     let mut built: HashMap<(Option<Firm>, Kind), Arc<dyn Provider>> = HashMap::new();
     let of_firms = config.firms.values().map(|firm| (Some(firm.firm.clone()), &firm.factor));
     for (firm, factors) in std::iter::once((None, &config.gateway.factor)).chain(of_firms) {
@@ -62,7 +90,7 @@ pub async fn build(config: &Config, parts: &mut Parts<'_>) -> anyhow::Result<Arc
             let whose = firm
                 .as_ref()
                 .map_or_else(|| "policy/gateway.toml".into(), |f| format!("policy/firms/{f}.toml"));
-            let provider = provider(settings, timeout, parts).await;
+            let provider = provider(settings, asking, parts).await;
             let provider = provider.with_context(|| format!("{whose}: [second_factor.{kind}]"))?;
             built.insert((firm.clone(), *kind), provider);
         }
@@ -104,44 +132,69 @@ fn totp(folder: std::path::PathBuf, parts: &Parts<'_>) -> Arc<dyn Provider> {
     Arc::new(Typed(Arc::new(Totp::new(folder, steps)), parts.clock.clone()))
 }
 
+/// What all providers are told alike.
+#[derive(Clone, Copy)]
+struct Asking {
+    timeout: Duration,
+    german: bool,
+}
+
 async fn provider(
     settings: &FactorSettings,
-    timeout: Duration,
-    parts: &mut Parts<'_>,
+    asking: Asking,
+    parts: &Parts<'_>,
 ) -> anyhow::Result<Arc<dyn Provider>> {
     Ok(match settings {
         FactorSettings::Totp(folder) => totp(folder.clone(), parts),
         FactorSettings::Exec(exec) => {
-            let config =
-                ExecConfig { timeout, at_once: exec.at_once, ..ExecConfig::new(exec.command.clone()) };
+            let config = ExecConfig {
+                timeout: asking.timeout,
+                at_once: exec.at_once,
+                ..ExecConfig::new(exec.command.clone())
+            };
             Arc::new(Rings(Arc::new(Exec::new(config, parts.clock.clone())?)))
         }
-        FactorSettings::Webhook(hook) => webhook(hook, timeout, parts).await?,
+        FactorSettings::Webhook(hook) => webhook(hook, asking, parts).await?,
+        FactorSettings::Ntfy(settings) => ntfy(settings, asking, parts).await?,
     })
+}
+
+/// A CA file's content.
+async fn ca(file: Option<&PathBuf>) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(file) = file else { return Ok(None) };
+    Ok(Some(tokio::fs::read(file).await.with_context(|| format!("{}", file.display()))?))
+}
+
+fn called_back(parts: &Parts<'_>) -> anyhow::Result<Callbacks> {
+    parts.callbacks.cloned().context("[second_factor.callback] is bound at a start: restart the gateway")
 }
 
 async fn webhook(
     hook: &WebhookFactor,
-    timeout: Duration,
-    parts: &mut Parts<'_>,
+    asking: Asking,
+    parts: &Parts<'_>,
 ) -> anyhow::Result<Arc<dyn Provider>> {
     let mut config = WebhookConfig::new(hook.url.parse()?, hook.secret.clone());
-    config.timeout = timeout;
+    config.timeout = asking.timeout;
     config.verify_replies = hook.verify_replies;
     config.status_url = hook.status_url.as_deref().map(str::parse).transpose()?;
-    if let Some(ca) = &hook.ca {
-        config.ca_pem = Some(tokio::fs::read(ca).await.with_context(|| format!("{}", ca.display()))?);
-    }
-    if let (Some(listen), Some(url)) = (hook.callback_listen, &hook.callback_url) {
-        let callbacks = Callbacks::new(url.parse()?, &hook.secret, parts.clock.clone());
-        let listener =
-            TcpListener::bind(listen).await.with_context(|| format!("callback_listen {listen}"))?;
-        config.callbacks = Some(callbacks.clone());
-        parts.helpers.push(tokio::spawn(async move {
-            if let Err(e) = callbacks.serve(listener).await {
-                tracing::error!("callbacks: {e}");
-            }
-        }));
+    config.ca_pem = ca(hook.ca.as_ref()).await?;
+    if hook.callback.is_some() {
+        config.callbacks = Some(called_back(parts)?);
     }
     Ok(Arc::new(Rings(Arc::new(Webhook::new(config, parts.clock.clone())?))))
+}
+
+async fn ntfy(settings: &NtfyFactor, asking: Asking, parts: &Parts<'_>) -> anyhow::Result<Arc<dyn Provider>> {
+    let config = NtfyConfig {
+        token: settings.token.clone(),
+        number: if settings.typed { Match::Typed } else { Match::Shown },
+        priority: settings.priority,
+        ca_pem: ca(settings.ca.as_ref()).await?,
+        proxy: settings.proxy.clone(),
+        german: asking.german,
+        timeout: asking.timeout,
+        ..NtfyConfig::new(settings.url.clone(), settings.topic.clone(), called_back(parts)?)
+    };
+    Ok(Arc::new(Ntfy::new(config, parts.clock.clone())?))
 }
