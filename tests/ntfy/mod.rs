@@ -41,6 +41,7 @@ pub struct Ntfy {
 
 impl Ntfy {
     pub fn start() -> Self {
+        pforte::house::choose_tls_provider();
         let dir = tempfile::tempdir().unwrap();
         // ntfy takes an address alone: another process may take the port in between, so once more.
         for _ in 0..5 {
@@ -89,7 +90,8 @@ impl Ntfy {
     /// What the server keeps of a topic on its disk.
     pub async fn kept(&self, topic: &str) -> String {
         let client = Client::builder().no_proxy().build().unwrap();
-        let poll = client.get(format!("{}/{topic}/json?poll=1", self.url)).basic_auth("phone", Some("secret"));
+        let poll =
+            client.get(format!("{}/{topic}/json?poll=1", self.url)).basic_auth("phone", Some("secret"));
         poll.send().await.unwrap().text().await.unwrap()
     }
 }
@@ -110,7 +112,8 @@ fn serve(dir: &Path, port: u16) -> Option<Child> {
         at("auth.db")
     );
     std::fs::write(dir.join("server.yml"), config).unwrap();
-    let log = || Stdio::from(std::fs::File::options().create(true).append(true).open(dir.join("log")).unwrap());
+    let log =
+        || Stdio::from(std::fs::File::options().create(true).append(true).open(dir.join("log")).unwrap());
     let mut command = Command::new(binary());
     command.args(["serve", "--config"]).arg(dir.join("server.yml")).stdout(log()).stderr(log());
     let mut server = command.spawn().unwrap();
@@ -168,7 +171,9 @@ impl Phone {
 
     /// What came and was not looked at yet.
     pub fn unseen(&mut self) -> Vec<Value> {
-        std::iter::from_fn(|| self.events.try_recv().ok()).filter(|event| event["event"] == "message").collect()
+        std::iter::from_fn(|| self.events.try_recv().ok())
+            .filter(|event| event["event"] == "message")
+            .collect()
     }
 }
 
