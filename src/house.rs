@@ -330,6 +330,9 @@ impl House {
     async fn change_factors(&self, config: &Config) {
         let front = &self.front;
         let callbacks = self.callbacks.as_ref();
+        if callbacks.map(Callbacks::url) != config.gateway.callback.as_ref().map(|listener| &listener.url) {
+            tracing::warn!("[second_factor.callback] was changed: that counts from the next start on");
+        }
         let parts = &factors::Parts { state: &self.state, clock: &front.clock, callbacks };
         match factors::build(config, parts).await {
             Ok(directory) => {

@@ -127,7 +127,6 @@ async fn the_number_in_sshs_output_typed_on_the_phone_lets_in() {
     let refused = door.wait_for("refused", 3).await;
     let causes: Vec<&str> = refused.iter().map(|line| line["cause"].as_str().unwrap()).collect();
     assert_eq!(causes, ["factor-denied", "factor-denied", "factor-fraud"]);
-    // Neither the journal nor what ssh was told holds an address of an answer.
     assert_eq!(door.events("login").len(), 1);
     door.close().await;
 }

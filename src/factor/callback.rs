@@ -95,6 +95,12 @@ impl Callbacks {
         Self(Arc::new(Shared { url, draw: Box::new(draw), clock, table: Mutex::default() }))
     }
 
+    /// The hub's root, as phones and providers reach it.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.0.url
+    }
+
     /// Serves calls until the future is dropped. Ends by itself only if the listener cannot accept any more.
     pub async fn serve(self, listener: TcpListener, tls: Option<Tls>) -> io::Result<()> {
         listen::serve(self, listener, tls).await
