@@ -74,11 +74,12 @@ impl Waiting {
         let rest = async {
             let mut text = String::new();
             while let Some(line) = self.stderr.next_line().await.unwrap() {
-                text += &format!("{line}\n");
+                text.push_str(&line);
+                text.push('\n');
             }
             text
         };
-        let stderr = tokio::time::timeout(Duration::from_secs(60), rest).await.expect("ssh hangs");
+        let stderr = tokio::time::timeout(Duration::from_mins(1), rest).await.expect("ssh hangs");
         let output = self.ssh.wait_with_output().await.unwrap();
         (output.status.code().unwrap_or(-1), String::from_utf8(output.stdout).unwrap(), stderr)
     }

@@ -7,6 +7,8 @@ mod ntfy;
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use factor_common::{listener, question};
 use ntfy::{Ntfy, Page, Phone, Shown};
 use pforte::clock::Clock;
@@ -17,6 +19,7 @@ use pforte::factor::{
 };
 use pforte::names::Topic;
 use pforte::secret::Secret;
+use sha2::{Digest as _, Sha256};
 
 const TOPIC: &str = "pforte-firm-jane_doe";
 
@@ -264,8 +267,8 @@ async fn an_old_link_leads_nowhere_and_every_nowhere_looks_the_same() {
     let (verdict, expired) = tokio::join!(ask(&provider, &late), scene.phone.notified());
     assert_eq!(verdict.0, Verdict::TimedOut);
     assert_eq!(scene.phone.retracted().await, late.tx.to_string());
-    let unknown = format!("{}0123456789abcdef0123456789abcdef", scene.hub_url(&old));
-    let root = scene.hub_url(&old);
+    let unknown = format!("{}0123456789abcdef0123456789abcdef", hub_url(&old));
+    let root = hub_url(&old);
     // While another question is open.
     let (verdict, pages) = scene
         .answered(Match::Typed, &question(30), async |shown| {
@@ -392,9 +395,7 @@ async fn the_page_says_who_wants_what_and_runs_nothing() {
     assert_eq!(header("content-type"), "text/html; charset=utf-8");
     // The one style is the one that the policy allows.
     let style = text.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
-    use base64::Engine as _;
-    use sha2::Digest as _;
-    let hash = base64::prelude::BASE64_STANDARD.encode(sha2::Sha256::digest(style));
+    let hash = BASE64_STANDARD.encode(Sha256::digest(style));
     assert!(policy.contains(&format!("style-src 'sha256-{hash}'")), "{policy}");
 }
 
@@ -418,9 +419,8 @@ async fn a_question_is_published_once_and_one_that_is_over_not_at_all() {
     assert!(scene.phone.unseen().is_empty());
 }
 
-impl Scene {
-    fn hub_url(&self, shown: &Shown) -> String {
-        let url = shown.url("Approve");
-        url[..=url.rfind('/').unwrap()].to_owned()
-    }
+/// The root of the hub that a notification's addresses lead to.
+fn hub_url(shown: &Shown) -> String {
+    let url = shown.url("Approve");
+    url[..=url.rfind('/').unwrap()].to_owned()
 }

@@ -75,11 +75,11 @@ async fn serve(mut stream: TcpStream, does: Does, seen: Seen) {
         Does::Hang => std::future::pending().await,
         Does::Says(text) => {
             stream.write_all(text.as_bytes()).await.ok();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         Does::Pours(text) => {
             stream.write_all(text.as_bytes()).await.ok();
-            while stream.write_all(&[b' '; 65536]).await.is_ok() {}
+            while stream.write_all(&[b' '; 8192]).await.is_ok() {}
         }
         Does::Drips(text) => {
             stream.write_all(text.as_bytes()).await.ok();

@@ -204,20 +204,14 @@ pub(super) fn of_gateway(
             table.missing_table(kind.as_str(), place);
         }
     }
-    let hub = match table.table("callback", problems) {
-        // Wrong is not missing: nobody who needs it complains too.
-        Some(below) => Some(callback(folder, below, problems)),
-        None => None,
-    };
+    let hub = table.table("callback", problems).map(|below| callback(folder, below, problems));
     table.finish(problems);
     factors.provider?;
-    let hub = match hub {
-        Some(hub) => Some(hub?),
-        None => {
-            factors.without_callback(problems);
-            None
-        }
-    };
+    if hub.is_none() {
+        factors.without_callback(problems);
+    }
+    // Wrong is not missing: nobody who needs it complains too.
+    let hub = hub.map_or(Some(None), |hub| hub.map(Some))?;
     Some((factors, timeout, hub))
 }
 
