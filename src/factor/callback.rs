@@ -191,3 +191,39 @@ impl Drop for Open {
         self.hub.lock().close(self.tx);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{SessionId, Username};
+
+    #[test]
+    fn a_question_that_is_over_leaves_no_path_behind() {
+        let user: Username = "firm-jane.doe".parse().unwrap();
+        let question = Question {
+            tx: Tx::new(1),
+            firm: user.firm(),
+            contact: crate::factor::Contact::default(),
+            user,
+            key: format!("SHA256:{}", "A".repeat(43)).parse().unwrap(),
+            from: "203.0.113.7:50122".parse().unwrap(),
+            session: SessionId::new(1, 2),
+            purpose: crate::factor::Purpose::Login,
+            number: crate::factor::Number::new(37),
+            expires: Timestamp::MAX,
+        };
+        let hub =
+            Callbacks::new("https://gw.example/".parse().unwrap(), rand::random::<u128>, Clock::system());
+        let nothing = |_: &Call<'_>| Heard::Nothing(Reply::bare(StatusCode::OK));
+        for answered in [false, true] {
+            let open = hub.open(&question).unwrap();
+            let (one, two) = (open.path(nothing).unwrap(), open.path(nothing).unwrap());
+            assert_ne!(one, two);
+            assert_eq!(hub.lock().paths.len(), 2);
+            assert_eq!(answered && hub.settle(question.tx, Verdict::Denied), answered);
+            assert!(!answered || hub.lock().paths.is_empty());
+            drop(open);
+            assert!(hub.lock().paths.is_empty() && hub.lock().questions.is_empty());
+        }
+    }
+}
