@@ -18,6 +18,7 @@ mod tests;
 pub use days::parse_days;
 pub use factor::{
     DuoFactor, DuoSignature, ExecFactor, FactorSettings, Factors, Kind, PrivacyIdeaFactor, PrivacyIdeaService, WebhookFactor,
+    CallbackListener, NtfyFactor, SmsBy, SmsFactor,
 };
 pub use files::{Folder, NO_SECRET, Readable, Unread, read_guarded};
 pub use firm::{FirmFile, PersonsFactor};
@@ -83,6 +84,9 @@ impl Config {
         let mut firms = BTreeMap::new();
         for file in folder.list(Path::new("policy/firms"), problems) {
             if let Some(firm) = FirmFile::load(folder, &file, &known, problems) {
+                if gateway.as_ref().is_some_and(|gateway| gateway.callback.is_none()) {
+                    firm.factor.without_callback(problems);
+                }
                 firms.insert(firm.firm.clone(), firm);
             }
         }

@@ -2,10 +2,12 @@
 //! Absent on purpose: SSH, policy, the number of tries, and what follows from a verdict; whoever asks decides that.
 
 pub mod duo;
+pub mod callback;
 pub mod exec;
 pub mod http;
 mod line;
 mod message;
+pub mod ntfy;
 pub mod phone;
 pub mod privacyidea;
 mod simple;
@@ -23,7 +25,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 pub use line::{Heard, Line, Prompt, Reach, Said, Say, TheirEnd};
-pub use message::{message, message_ascii};
+pub use message::{message, message_ascii, message_unnumbered};
 pub use simple::{Rings, Typed};
 
 use crate::clock::Clock;

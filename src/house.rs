@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::commands::{Jobs, Works};
 use crate::config::{Config, Folder, Problems, Readable, Unread, read_guarded};
 use crate::control::Control;
+use crate::factor::callback::Callbacks;
 use crate::front::{Doorkeeper, Front, Registry, Strangers};
 use crate::gate::Gate;
 use crate::hops::Hosts;
@@ -105,6 +106,8 @@ pub struct House {
     schedule: Scheduler,
     notices: Notifier,
     nameplate: Nameplate,
+    /// Where providers are called back; bound once.
+    callbacks: Option<Callbacks>,
     /// Heard from the start on: a SIGHUP before somebody listens would end the process, a change would be missed.
     changes: tokio::sync::Mutex<watch::Changes>,
 }
@@ -142,7 +145,21 @@ impl House {
 
         let mut helpers = Vec::new();
         let (alarm, alarms) = tokio::sync::mpsc::channel(ALARMS);
-        let parts = &mut factors::Parts { state: &state, clock: &clock, helpers: &mut helpers };
+        let callbacks = match &gateway.callback {
+            Some(listener) => {
+                let bound = factors::callbacks(listener, (&clock, &random)).await;
+                let (callbacks, serving) = bound.context("[second_factor.callback]")?;
+                helpers.push(serving);
+                Some(callbacks)
+            }
+            None => None,
+        };
+        let parts = &factors::Parts {
+            state: &state,
+            clock: &clock,
+            random: &random,
+            callbacks: callbacks.as_ref(),
+        };
         let directory = factors::build(&config, parts).await?;
         let factor = {
             let (timeout, clock, random) = (gateway.factor_timeout, clock.clone(), random.clone());
@@ -233,6 +250,7 @@ impl House {
             schedule,
             notices,
             nameplate,
+            callbacks,
             changes,
         };
         house.loaded("the configuration was loaded").await;
@@ -327,7 +345,11 @@ impl House {
     /// From the next question on, people are asked as the files say now.
     async fn change_factors(&self, config: &Config) {
         let front = &self.front;
-        let parts = &mut factors::Parts { state: &self.state, clock: &front.clock, helpers: &mut Vec::new() };
+        let callbacks = self.callbacks.as_ref();
+        if callbacks.map(Callbacks::url) != config.gateway.callback.as_ref().map(|listener| &listener.url) {
+            tracing::warn!("[second_factor.callback] was changed: that counts from the next start on");
+        }
+        let parts = &factors::Parts { state: &self.state, clock: &front.clock, callbacks };
         match factors::build(config, parts).await {
             Ok(directory) => {
                 let timeout = config.gateway.factor_timeout;

@@ -86,6 +86,8 @@
 //! | the second factor fails closed; an answer belongs to one person, one connection, one challenge, once | `tests/door_factors.rs`, `tests/factor_*.rs`, `tests/past_holes.rs` (R2, R88) |
 //! | Duo rings once a question, whatever it answers; who it lets through unasked is refused unless the settings say otherwise | `tests/factor_duo.rs`, `tests/door_duo.rs` |
 //! | privacyIDEA's poll, which anybody may ask, opens nothing: the check for this person, transaction and device does, once | `tests/factor_privacyidea.rs`, `tests/factor_privacyidea_faults.rs` |
+//! | an address that answers leads to one question, once, by POST alone; all others look the same | `tests/factor_callback.rs`, `tests/factor_ntfy.rs` |
+//! | the listener for callbacks, and questions open on it, outlive a reload | `tests/door_ntfy.rs` |
 //! | a client that skips the key, or changes its name between the factors, is out | `tests/past_holes.rs` (R27, R58), `tests/door_keys.rs` |
 //! | no shell; nothing a client sent becomes part of a command line | `commands::parse` tests, `tests/door_commands.rs` |
 //! | addresses to dial come from `policy/sites` alone | `clippy.toml` bans every other dial; `tests/imports.rs` |

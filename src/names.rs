@@ -3,6 +3,7 @@
 
 mod phone;
 mod source;
+mod topic;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,6 +11,7 @@ use std::str::FromStr;
 
 pub use phone::Phone;
 pub use source::Source;
+pub use topic::Topic;
 
 /// Why a text is not the name it was taken for. `Display` is a sentence without the text itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -4,22 +4,26 @@
 
 mod factor_common;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use factor_common::{SECRET, listener, now, provider, question, secret, signature, signed, tx_of};
 use pforte::clock::Clock;
+use pforte::factor::callback::Callbacks;
 use pforte::factor::phone::{Mode, Phone, PhoneConfig};
-use pforte::factor::webhook::{Callbacks, Webhook, WebhookConfig};
+use pforte::factor::webhook::{Webhook, WebhookConfig};
 use pforte::factor::{Cause, Purpose, Push, Question, Verdict};
+use reqwest::Url;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn callbacks() -> (Callbacks, SocketAddr) {
     let (listener, address) = listener().await;
-    let url = format!("http://{address}/callback").parse().unwrap();
-    let callbacks = Callbacks::new(url, &secret(), Clock::system());
-    tokio::spawn(callbacks.clone().serve(listener));
+    let url = format!("http://{address}/").parse().unwrap();
+    let callbacks = Callbacks::new(url, rand::random::<u128>, Clock::system());
+    tokio::spawn(callbacks.clone().serve(listener, None));
     (callbacks, address)
 }
 
@@ -130,9 +134,14 @@ async fn an_answer_given_while_we_wait_is_taken() {
 }
 
 /// Posts a callback by hand; returns the status.
-async fn call_back(address: SocketAddr, body: &str, age: i64, secret: &str) -> u16 {
+async fn call_back(url: &Url, body: &str, age: i64, secret: &str) -> u16 {
     let timestamp = (now().as_second() - age).to_string();
-    raw(address, "POST /callback", body, &timestamp, &signature(&timestamp, body.as_bytes(), secret)).await
+    let signature = signature(&timestamp, body.as_bytes(), secret);
+    raw(address(url), &format!("POST {}", url.path()), body, &timestamp, &signature).await
+}
+
+fn address(url: &Url) -> SocketAddr {
+    url.socket_addrs(|| None).unwrap()[0]
 }
 
 async fn raw(address: SocketAddr, line: &str, body: &str, timestamp: &str, signature: &str) -> u16 {
@@ -157,11 +166,36 @@ async fn status_of(mut stream: tokio::net::TcpStream) -> u16 {
     std::str::from_utf8(&head[9..]).unwrap().parse().unwrap()
 }
 
-/// A provider that takes the question and answers nothing but 202.
-async fn later() -> String {
-    let address =
-        provider(|_, _, body| signed(202, &format!(r#"{{"tx":"{}"}}"#, tx_of(&body)), 0, SECRET)).await;
-    format!("http://{address}/ask")
+/// A provider that takes the question and answers nothing but 202, and where it may call back.
+struct Later {
+    url: String,
+    told: Arc<Mutex<HashMap<String, Url>>>,
+}
+
+impl Later {
+    async fn start() -> Self {
+        let told = Arc::<Mutex<HashMap<String, Url>>>::default();
+        let keep = Arc::clone(&told);
+        let address = provider(move |_, _, body| {
+            let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let url = json["callback_url"].as_str().unwrap().parse().unwrap();
+            keep.lock().unwrap().insert(tx_of(&body), url);
+            signed(202, &format!(r#"{{"tx":"{}"}}"#, tx_of(&body)), 0, SECRET)
+        });
+        Self { url: format!("http://{}/ask", address.await), told }
+    }
+
+    /// Where this question is answered, once it has been asked.
+    async fn callback_url(&self, question: &Question) -> Url {
+        let start = Instant::now();
+        loop {
+            if let Some(url) = self.told.lock().unwrap().get(&question.tx.to_string()) {
+                return url.clone();
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "never asked");
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 fn answer(question: &Question, result: &str, age: i64) -> String {
@@ -169,85 +203,102 @@ fn answer(question: &Question, result: &str, age: i64) -> String {
     format!(r#"{{"tx":"{}","result":"{result}","timestamp":{timestamp}}}"#, question.tx)
 }
 
-/// Calls back with the answer until the question is open and takes it.
-async fn taken(address: SocketAddr, question: &Question, result: &str) {
-    let start = Instant::now();
-    while call_back(address, &answer(question, result, 0), 0, SECRET).await != 200 {
-        assert!(start.elapsed() < Duration::from_secs(10), "never taken");
-    }
-}
-
 #[tokio::test]
 async fn a_callback_is_taken_exactly_once() {
-    let (callbacks, address) = callbacks().await;
-    let webhook = webhook(&later().await, Some(callbacks), Duration::from_secs(20));
+    let (callbacks, _) = callbacks().await;
+    let later = Later::start().await;
+    let webhook = webhook(&later.url, Some(callbacks), Duration::from_secs(20));
     let question = question(30);
-    let (verdict, ()) = tokio::join!(webhook.ask(&question), taken(address, &question, "deny"));
+    let called = async {
+        let url = later.callback_url(&question).await;
+        assert_eq!(call_back(&url, &answer(&question, "deny", 0), 0, SECRET).await, 200);
+        url
+    };
+    let (verdict, url) = tokio::join!(webhook.ask(&question), called);
     assert_eq!(verdict, Verdict::Denied);
-    assert_eq!(call_back(address, &answer(&question, "allow", 0), 0, SECRET).await, 404, "replayed");
-    assert_eq!(call_back(address, &answer(&question, "deny", 0), 0, SECRET).await, 404, "replayed");
+    assert_eq!(call_back(&url, &answer(&question, "allow", 0), 0, SECRET).await, 404, "replayed");
+    assert_eq!(call_back(&url, &answer(&question, "deny", 0), 0, SECRET).await, 404, "replayed");
 }
 
 #[tokio::test]
 async fn a_callback_that_is_not_right_is_refused_and_the_question_stays_open() {
-    let (callbacks, address) = callbacks().await;
-    let webhook = webhook(&later().await, Some(callbacks), Duration::from_secs(20));
+    let (callbacks, _) = callbacks().await;
+    let later = Later::start().await;
+    let webhook = webhook(&later.url, Some(callbacks), Duration::from_secs(20));
     let (asked, other) = (question(30), question(30));
     let attacks = async {
-        // Opened when a callback with a bad person finds it: 403 instead of 404.
-        let by_bob =
-            || answer(&asked, "allow", 0).replace("\"result\"", "\"user\":\"firm-bob.roe\",\"result\"");
-        let start = Instant::now();
-        while call_back(address, &by_bob(), 0, SECRET).await == 404 {
-            assert!(start.elapsed() < Duration::from_secs(10), "never opened");
-        }
-        assert_eq!(call_back(address, &by_bob(), 0, SECRET).await, 403, "another person");
+        let url = later.callback_url(&asked).await;
+        let call = async |body: &str, age| call_back(&url, body, age, SECRET).await;
         let allow = answer(&asked, "allow", 0);
-        assert_eq!(
-            call_back(address, &allow, 0, "another secret of enough length!").await,
-            401,
-            "wrong signature"
-        );
-        assert_eq!(call_back(address, &allow, 70, SECRET).await, 401, "stale header");
-        assert_eq!(call_back(address, &allow, -70, SECRET).await, 401, "header from the future");
-        assert_eq!(call_back(address, &answer(&asked, "allow", 70), 0, SECRET).await, 401, "stale body");
-        assert_eq!(call_back(address, &answer(&other, "allow", 0), 0, SECRET).await, 404, "unknown tx");
-        assert_eq!(call_back(address, &answer(&asked, "pending", 0), 0, SECRET).await, 400);
-        assert_eq!(call_back(address, &answer(&asked, "yes", 0), 0, SECRET).await, 400);
-        assert_eq!(call_back(address, "}{", 0, SECRET).await, 400);
-        assert_eq!(
-            call_back(address, &format!(r#"{{"tx":"{}","result":"allow"}}"#, asked.tx), 0, SECRET).await,
-            400
-        );
+        let by_bob = allow.replace("\"result\"", "\"user\":\"firm-bob.roe\",\"result\"");
+        assert_eq!(call(&by_bob, 0).await, 403, "another person");
+        let forged = call_back(&url, &allow, 0, "another secret of enough length!").await;
+        assert_eq!(forged, 401, "wrong signature");
+        assert_eq!(call(&allow, 70).await, 401, "stale header");
+        assert_eq!(call(&allow, -70).await, 401, "header from the future");
+        assert_eq!(call(&answer(&asked, "allow", 70), 0).await, 401, "stale body");
+        assert_eq!(call(&answer(&other, "allow", 0), 0).await, 404, "unknown tx");
+        assert_eq!(call(&answer(&asked, "pending", 0), 0).await, 400);
+        assert_eq!(call(&answer(&asked, "yes", 0), 0).await, 400);
+        assert_eq!(call("}{", 0).await, 400);
+        assert_eq!(call(&format!(r#"{{"tx":"{}","result":"allow"}}"#, asked.tx), 0).await, 400);
         let huge = format!("{allow}{}", " ".repeat(17 * 1024));
-        assert_eq!(call_back(address, &huge, 0, SECRET).await, 413);
-        assert_eq!(raw(address, "POST /callback", &allow, "", "").await, 401, "no signature");
-        assert_eq!(raw(address, "GET /callback", &allow, "", "").await, 405);
-        assert_eq!(raw(address, "POST /elsewhere", &allow, "", "").await, 404);
-        taken(address, &asked, "deny").await;
+        assert_eq!(call(&huge, 0).await, 413);
+        let at = async |line: String| raw(address(&url), &line, &allow, "", "").await;
+        assert_eq!(at(format!("POST {}", url.path())).await, 401, "no signature");
+        assert_eq!(at(format!("GET {}", url.path())).await, 405);
+        // Signed well, but nowhere that was opened: the question's path is the question's.
+        let mut elsewhere = url.clone();
+        for path in ["/callback", "/", "/0123456789abcdef0123456789abcdef", &format!("{}/", url.path())] {
+            elsewhere.set_path(path);
+            assert_eq!(call_back(&elsewhere, &allow, 0, SECRET).await, 404, "{path}");
+        }
+        assert_eq!(call(&answer(&asked, "deny", 0), 0).await, 200);
     };
     let (verdict, ()) = tokio::join!(webhook.ask(&asked), attacks);
     assert_eq!(verdict, Verdict::Denied, "an attack was taken for the answer");
 }
 
 #[tokio::test]
+async fn a_callback_of_one_question_does_not_answer_another() {
+    let (callbacks, _) = callbacks().await;
+    let later = Later::start().await;
+    let webhook = webhook(&later.url, Some(callbacks), Duration::from_secs(20));
+    let (one, two) = (question(30), question(30));
+    let calls = async {
+        let (at_one, at_two) = (later.callback_url(&one).await, later.callback_url(&two).await);
+        assert_ne!(at_one, at_two);
+        assert_eq!(call_back(&at_two, &answer(&one, "allow", 0), 0, SECRET).await, 404);
+        assert_eq!(call_back(&at_one, &answer(&one, "deny", 0), 0, SECRET).await, 200);
+        assert_eq!(call_back(&at_two, &answer(&two, "allow", 0), 0, SECRET).await, 200);
+    };
+    let (one, two, ()) = tokio::join!(webhook.ask(&one), webhook.ask(&two), calls);
+    assert_eq!((one, two), (Verdict::Denied, Verdict::Allowed));
+}
+
+#[tokio::test]
 async fn a_callback_after_the_question_was_dropped_finds_nothing() {
-    let (callbacks, address) = callbacks().await;
-    let webhook = webhook(&later().await, Some(callbacks), Duration::from_millis(200));
+    let (callbacks, _) = callbacks().await;
+    let later = Later::start().await;
+    let webhook = webhook(&later.url, Some(callbacks), Duration::from_millis(200));
     let question = question(30);
     assert_eq!(webhook.ask(&question).await, Verdict::TimedOut);
+    let url = later.callback_url(&question).await;
     assert_eq!(webhook.ask(&question).await, Verdict::TimedOut, "a question that is over was still open");
-    assert_eq!(call_back(address, &answer(&question, "allow", 0), 0, SECRET).await, 404);
+    assert_ne!(url, later.callback_url(&question).await);
+    assert_eq!(call_back(&url, &answer(&question, "allow", 0), 0, SECRET).await, 404);
 }
 
 #[tokio::test]
 async fn a_question_cannot_be_open_twice() {
-    let (callbacks, address) = callbacks().await;
-    let webhook = webhook(&later().await, Some(callbacks), Duration::from_secs(20));
+    let (callbacks, _) = callbacks().await;
+    let later = Later::start().await;
+    let webhook = webhook(&later.url, Some(callbacks), Duration::from_secs(20));
     let question = question(30);
     let rest = async {
+        let url = later.callback_url(&question).await;
         let second = webhook.ask(&question).await;
-        taken(address, &question, "allow").await;
+        assert_eq!(call_back(&url, &answer(&question, "allow", 0), 0, SECRET).await, 200);
         second
     };
     let (first, second) = tokio::join!(webhook.ask(&question), rest);
@@ -258,24 +309,30 @@ async fn a_question_cannot_be_open_twice() {
 async fn a_callback_that_drips_is_hung_up_and_hinders_nobody() {
     let (callbacks, address) = callbacks().await;
     let start = Instant::now();
-    let mut slow = Vec::new();
-    for _ in 0..6 {
-        let mut stream = connect(address).await;
-        stream
-            .write_all(b"POST /callback HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-            .await
-            .unwrap();
-        slow.push(stream);
-    }
+    let later = Later::start().await;
+    let webhook = webhook(&later.url, Some(callbacks), Duration::from_secs(30));
+    let (asked, dripped) = (question(30), question(30));
     let mut half_a_head = connect(address).await;
     half_a_head.write_all(b"POST /callb").await.unwrap();
-    let webhook = webhook(&later().await, Some(callbacks), Duration::from_secs(20));
-    let question = question(30);
-    let (verdict, ()) = tokio::join!(webhook.ask(&question), taken(address, &question, "allow"));
-    assert_eq!(verdict, Verdict::Allowed);
-    for stream in slow {
-        assert_eq!(status_of(stream).await, 408);
-    }
+    let drips = async {
+        let url = later.callback_url(&dripped).await;
+        let mut slow = Vec::new();
+        for _ in 0..6 {
+            let mut stream = connect(address).await;
+            let head = format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{", url.path());
+            stream.write_all(head.as_bytes()).await.unwrap();
+            slow.push(stream);
+        }
+        let at = later.callback_url(&asked).await;
+        assert_eq!(call_back(&at, &answer(&asked, "allow", 0), 0, SECRET).await, 200);
+        assert!(start.elapsed() < Duration::from_secs(4), "it waited for the slow ones");
+        for stream in slow {
+            assert_eq!(status_of(stream).await, 408);
+        }
+        assert_eq!(call_back(&url, &answer(&dripped, "deny", 0), 0, SECRET).await, 200);
+    };
+    let (asked, dripped, ()) = tokio::join!(webhook.ask(&asked), webhook.ask(&dripped), drips);
+    assert_eq!((asked, dripped), (Verdict::Allowed, Verdict::Denied));
     let mut rest = Vec::new();
     half_a_head.read_to_end(&mut rest).await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(15), "hung up after {:?}", start.elapsed());

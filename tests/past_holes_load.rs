@@ -15,6 +15,7 @@
 )]
 
 mod door;
+mod factor_common;
 mod raw;
 
 use std::sync::atomic::Ordering;
@@ -173,19 +174,25 @@ async fn r39_r84_a_client_that_takes_no_output_holds_only_itself() {
 async fn r10_a_callback_with_a_huge_or_endless_body_is_refused() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let clock = pforte::clock::Clock::system();
-    let secret = pforte::secret::Secret::new("s".repeat(64));
-    let url = "http://127.0.0.1:1/callback".parse().unwrap();
-    let callbacks = pforte::factor::webhook::Callbacks::new(url, &secret, clock);
+    let url = "http://127.0.0.1:1/".parse().unwrap();
+    let callbacks = pforte::factor::callback::Callbacks::new(url, rand::random::<u128>, clock);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = tokio::spawn(callbacks.serve(listener));
+    let serving = tokio::spawn(callbacks.clone().serve(listener, None));
+    let asked = factor_common::question(60);
+    let open = callbacks.open(&asked).unwrap();
+    let at = open.path(|_| panic!("a call that never came whole was judged")).unwrap();
     let before = resident();
-    for head in [
-        "POST /callback HTTP/1.1\r\nHost: x\r\nContent-Length: 4294967296\r\n\r\n".to_owned(),
-        "POST /callback HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
-        format!("POST /callback HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n", "a".repeat(1 << 20)),
-        "POST /callback HTTP/1.1\r\n".to_owned(),
-    ] {
+    // Where nobody waits, and where somebody does.
+    let heads = |path: &str| {
+        [
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 4294967296\r\n\r\n"),
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n", "a".repeat(1 << 20)),
+            format!("POST {path} HTTP/1.1\r\n"),
+        ]
+    };
+    for head in [heads("/callback"), heads(at.path())].concat() {
         let stream = tokio::net::TcpSocket::new_v4().unwrap().connect(address).await.unwrap();
         let (mut read, mut write) = stream.into_split();
         let chunk = format!("10000\r\n{}\r\n", "a".repeat(1 << 16));

@@ -101,7 +101,7 @@ async fn a_key_that_was_taken_away_opens_no_inner_session_and_ends_what_it_opene
         ["run", "echo still"],
         ["login", JANE, "jane"]
     ]);
-    let done = stage.steps_at(HOST, 22, steps, away).await;
+    let done = Box::pin(stage.steps_at(HOST, 22, steps, away)).await;
     assert_eq!(done[1]["ok"], json!(["in\n", "", 0]), "{done:#?}");
     assert!(done[3]["error"].is_string() && done[4]["error"].is_string(), "{done:#?}");
     assert!(began.elapsed() < Duration::from_mins(1));

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 pub use duo::{DuoFactor, DuoSignature};
 
-use super::files::Folder;
+use super::files::{Folder, Readable};
 use super::problems::{Place, Problems, near_miss};
 use super::reader::{At, Table};
+use crate::names::Topic;
 use crate::secret::Secret;
 pub use privacyidea::{PrivacyIdeaFactor, PrivacyIdeaService};
 
@@ -32,11 +33,14 @@ pub enum Kind {
     Duo,
     /// privacyIDEA: push, SMS and codes.
     PrivacyIdea,
+    /// A notification of an ntfy server.
+    Ntfy,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 5] = [Kind::Webhook, Kind::Exec, Kind::Totp, Kind::Duo, Kind::PrivacyIdea];
+    pub const ALL: [Kind; 7] =
+        [Kind::Webhook, Kind::Exec, Kind::Totp, Kind::Duo, Kind::PrivacyIdea, Kind::Sms, Kind::Ntfy];
 
     /// Its word in the file.
     #[must_use]
@@ -47,6 +51,7 @@ impl Kind {
             Kind::Totp => "totp",
             Kind::Duo => "duo",
             Kind::PrivacyIdea => "privacyidea",
+            Kind::Ntfy => "ntfy",
         }
     }
 }
@@ -79,6 +84,19 @@ pub enum FactorSettings {
     Duo(DuoFactor),
     /// [`Kind::PrivacyIdea`].
     PrivacyIdea(PrivacyIdeaFactor),
+    /// [`Kind::Ntfy`].
+    Ntfy(NtfyFactor),
+}
+
+impl FactorSettings {
+    /// What wants to be called back, if it does.
+    pub(super) fn called_back(&self) -> Option<&Place> {
+        match self {
+            Self::Webhook(hook) => hook.callback.as_ref(),
+            Self::Ntfy(ntfy) => Some(&ntfy.place),
+            Self::Exec(_) | Self::Totp(_) | Self::Duo(_) | Self::PrivacyIdea(_) | Self::Sms(_) => None,
+        }
+    }
 }
 
 /// The webhook provider's settings.
@@ -93,10 +111,37 @@ pub struct WebhookFactor {
     pub ca: Option<PathBuf>,
     /// Replies must be signed too; on unless the file says otherwise.
     pub verify_replies: bool,
-    /// A listener for answers by callback.
-    pub callback_listen: Option<SocketAddr>,
-    /// The URL under which the provider reaches that listener.
-    pub callback_url: Option<String>,
+    /// Answers may come by callback, says this place.
+    pub callback: Option<Place>,
+}
+
+/// The ntfy provider's settings.
+pub struct NtfyFactor {
+    /// The server's root.
+    pub url: url::Url,
+    /// Its access token.
+    pub token: Option<Secret>,
+    /// Where a person's phone reads.
+    pub topic: Topic,
+    /// Is the number typed on the phone, rather than only shown there?
+    pub typed: bool,
+    /// 1 to 5.
+    pub priority: u8,
+    /// A CA file, PEM, instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// An HTTP proxy.
+    pub proxy: Option<String>,
+    place: Place,
+}
+
+/// `[second_factor.callback]`: where phones and providers answer.
+pub struct CallbackListener {
+    /// Bound there.
+    pub listen: SocketAddr,
+    /// Its root, as phones and providers reach it.
+    pub url: url::Url,
+    /// Its certificate with the chain, and the key, as PEM; without them plain HTTP.
+    pub tls: Option<(String, Secret)>,
 }
 
 /// The exec provider's settings.
@@ -141,6 +186,7 @@ impl Factors {
                 Kind::PrivacyIdea => {
                     privacyidea::read(folder, below, problems).map(FactorSettings::PrivacyIdea)
                 }
+                Kind::Ntfy => ntfy(folder, below, problems).map(FactorSettings::Ntfy),
             };
             // What is wrong with it has been said: it is not missing.
             settings.insert(kind, read);
@@ -175,7 +221,7 @@ pub(super) fn of_gateway(
     folder: &Folder,
     root: &mut Table<'_, '_>,
     problems: &mut Problems,
-) -> Option<(Factors, At<Duration>)> {
+) -> Option<(Factors, At<Duration>, Option<CallbackListener>)> {
     let Some(mut table) = root.table("second_factor", problems) else {
         root.missing_table("second_factor", root.place());
         return None;
@@ -194,9 +240,86 @@ pub(super) fn of_gateway(
             table.missing_table(kind.as_str(), place);
         }
     }
+    let hub = table.table("callback", problems).map(|below| callback(folder, below, problems));
     table.finish(problems);
     factors.provider?;
-    Some((factors, timeout))
+    if hub.is_none() {
+        factors.without_callback(problems);
+    }
+    // Wrong is not missing: nobody who needs it complains too.
+    let hub = hub.map_or(Some(None), |hub| hub.map(Some))?;
+    Some((factors, timeout, hub))
+}
+
+impl Factors {
+    /// Nowhere to be called back: who needs that is told.
+    pub(super) fn without_callback(&self, problems: &mut Problems) {
+        for (kind, settings) in &self.settings {
+            if let Some(place) = settings.called_back() {
+                let message = format!(
+                    "[second_factor.{kind}] needs the table [second_factor.callback] in policy/gateway.toml"
+                );
+                problems.add(place.clone(), message);
+            }
+        }
+    }
+}
+
+/// The root of a server of ours or theirs: https, or http to this machine, and no path.
+fn root_url(table: &mut Table<'_, '_>, problems: &mut Problems) -> Option<url::Url> {
+    let At { value: url, place } = table.required::<url::Url>("url", problems)?;
+    let here = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if url.scheme() != "https" && !(url.scheme() == "http" && here) {
+        problems.add(place, "url: expected https://HOST; http is for this machine alone");
+        return None;
+    }
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !bare || !url.username().is_empty() || url.password().is_some() {
+        problems.add(place, "url: expected https://HOST or https://HOST:PORT and nothing behind it");
+        return None;
+    }
+    Some(url)
+}
+
+fn callback(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> Option<CallbackListener> {
+    let listen = table.required::<SocketAddr>("listen", problems);
+    let url = root_url(&mut table, problems);
+    let certificate = table.parsed::<PathBuf>("certificate", problems);
+    let key = table.parsed::<PathBuf>("key", problems);
+    for (there, missing) in [(certificate.is_some(), "key"), (key.is_some(), "certificate")] {
+        if there && !table.holds(missing) {
+            table.missing(missing);
+        }
+    }
+    table.finish(problems);
+    let tls = certificate.zip(key).map(|(certificate, key)| {
+        let chain = folder.read(&certificate.value, Readable::ByAll, Some(&certificate.place), problems);
+        let key = folder.read(&key.value, Readable::ByOwner, Some(&key.place), problems).map(Secret::new);
+        chain.zip(key)
+    });
+    let tls = match tls {
+        Some(tls) => Some(tls?),
+        None => None,
+    };
+    Some(CallbackListener { listen: listen?.value, url: url?, tls })
+}
+
+fn ntfy(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> Option<NtfyFactor> {
+    let place = table.place();
+    let url = root_url(&mut table, problems);
+    let token = folder.secret(&mut table, "token", problems);
+    let topic = table.parsed::<Topic>("topic", problems).map(|topic| topic.value).unwrap_or_default();
+    let typed = table.one_of("number", &[("typed", true), ("shown", false)], problems).unwrap_or(true);
+    let priority = table.number("priority", 1..6, problems).and_then(|n| u8::try_from(n).ok()).unwrap_or(4);
+    let ca = table.parsed::<PathBuf>("ca", problems).map(|p| folder.path(p.value));
+    let proxy = table.parsed::<url::Url>("proxy", problems).map(|p| p.value.to_string());
+    table.finish(problems);
+    Some(NtfyFactor { url: url?, token, topic, typed, priority, ca, proxy, place })
 }
 
 /// A provider that is named, but set up nowhere.
@@ -225,9 +348,8 @@ fn webhook(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -
     }
     let ca = table.parsed::<PathBuf>("ca", problems).map(|p| folder.path(p.value));
     let verify_replies = table.flag("verify_replies", problems).unwrap_or(true);
-    let callback_listen = table.parsed::<SocketAddr>("callback_listen", problems).map(|l| l.value);
-    let callback_url = table.parsed::<url::Url>("callback_url", problems).map(|u| u.value.to_string());
     let place = table.place();
+    let callback = table.flag("callback", problems).unwrap_or(false).then(|| place.clone());
     table.finish(problems);
     let url = url?;
     if !verify_replies && url.value.scheme() != "https" {
@@ -239,8 +361,7 @@ fn webhook(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -
         secret: secret?,
         ca,
         verify_replies,
-        callback_listen,
-        callback_url,
+        callback,
     })
 }
 

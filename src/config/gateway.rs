@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::factor::{self, Factors};
+use super::factor::{self, CallbackListener, Factors};
 use super::files::{Folder, Readable};
 use super::network::Network;
 use super::notify::{self, Notify};
@@ -131,6 +131,8 @@ pub struct Gateway {
     pub factor: Factors,
     /// How long a question stays open.
     pub factor_timeout: Duration,
+    /// Where phones and providers answer.
+    pub callback: Option<CallbackListener>,
     /// `@group` of rules.toml.
     pub groups: BTreeMap<String, Vec<Username>>,
     /// `[users."firm-jane.doe"]`.
@@ -194,7 +196,7 @@ impl Gateway {
         }
         let notify = root.table("notify", problems).and_then(|table| notify::notify(folder, table, problems));
         root.finish(problems);
-        let (factor, timeout) = factor?;
+        let (factor, timeout, callback) = factor?;
         if timeout.value >= limits.factor_grace {
             let message = format!(
                 "second_factor.timeout ({}) must be shorter than limits.factor_grace ({}): \
@@ -213,6 +215,7 @@ impl Gateway {
             control_group: control.unwrap_or_else(|| "pforte".into()),
             factor,
             factor_timeout: timeout.value,
+            callback,
             groups: groups.into_iter().map(|(n, m)| (n, m.into_iter().map(|u| u.value).collect())).collect(),
             users,
             limits,

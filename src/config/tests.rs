@@ -267,6 +267,75 @@ fn privacyidea_wants_https_and_one_way_to_sign_in() {
 }
 
 #[test]
+fn who_is_called_back_needs_the_listener_and_is_told_where() {
+    const NEEDS: &str = "needs the table [second_factor.callback] in policy/gateway.toml";
+    let ntfy = "[second_factor.ntfy]\nurl = \"https://ntfy.example\"";
+    let of_gateway = Example::with_gateway(ntfy);
+    let lines = fs::read_to_string(of_gateway.path("policy/gateway.toml")).unwrap();
+    let line = lines.lines().position(|line| line == "[second_factor.ntfy]").unwrap() + 1;
+    let told = format!("policy/gateway.toml:{line}:1: [second_factor.ntfy] {NEEDS}");
+    assert_eq!(of_gateway.problems(), [told]);
+    let of_firm = Example::new();
+    of_firm.write("policy/firms/firm.toml", &format!("name = \"F\"\n{ntfy}\n"), 0o644);
+    assert_eq!(of_firm.problems(), [format!("policy/firms/firm.toml:2:1: [second_factor.ntfy] {NEEDS}")]);
+    let hook = Example::new();
+    let text = init::GATEWAY.replace("[second_factor.webhook]", "[second_factor.webhook]\ncallback = true");
+    hook.write("policy/gateway.toml", &text, 0o644);
+    assert_eq!(hook.problems(), [format!("policy/gateway.toml:16:1: [second_factor.webhook] {NEEDS}")]);
+    // With it, all three are right; one that is wrong is not missing as well.
+    let listener = "[second_factor.callback]\nlisten = \"0.0.0.0:8443\"\nurl = \"https://gw.example:8443\"";
+    let whole = Example::with_gateway(&format!("{ntfy}\n{listener}"));
+    whole.write("policy/firms/firm.toml", &format!("{ntfy}\n"), 0o644);
+    assert_eq!(whole.problems(), [""; 0]);
+    let wrong = Example::with_gateway(&format!("{ntfy}\n{listener}").replace(":8443\"\nurl", "\"\nurl"));
+    wrong.write("policy/firms/firm.toml", &format!("{ntfy}\n"), 0o644);
+    assert_eq!(wrong.problems().len(), 1, "{:?}", wrong.problems());
+}
+
+#[test]
+fn what_is_wrong_with_ntfy_and_with_the_listener_is_one_line_each() {
+    let right = "[second_factor.ntfy]\nurl = \"https://ntfy.example\"\ntopic = \"p-{user}\"\nnumber = \"typed\"\n\
+        priority = 4\ntoken = { file = \"secrets/ntfy\" }\nproxy = \"http://proxy.example:3128\"\n\
+        [second_factor.callback]\nlisten = \"[::]:8443\"\nurl = \"https://gw.example\"\n\
+        certificate = \"secrets/cert.pem\"\nkey = \"secrets/key.pem\"";
+    let problems = |from: &str, to: &str| {
+        assert!(right.contains(from), "{from}");
+        let example = Example::with_gateway(&right.replace(from, to));
+        for file in ["ntfy", "cert.pem", "key.pem"] {
+            example.write(&format!("secrets/{file}"), "x\n", 0o600);
+        }
+        example.problems()
+    };
+    assert_eq!(problems("typed", "shown"), [""; 0]);
+    assert_eq!(problems("https://gw.example", "http://127.0.0.1:1"), [""; 0]);
+    assert_eq!(problems("\"p-{user}\"", "\"p-{external}\""), [""; 0]);
+    for (from, to, expected) in [
+        (
+            "https://ntfy.example",
+            "http://ntfy.example",
+            "expected https://HOST; http is for this machine alone",
+        ),
+        ("https://ntfy.example", "https://ntfy.example/topic", "and nothing behind it"),
+        ("https://ntfy.example", "https://a:b@ntfy.example", "and nothing behind it"),
+        ("https://gw.example", "http://gw.example", "http is for this machine alone"),
+        ("https://gw.example", "https://gw.example/x", "and nothing behind it"),
+        ("p-{user}", "p", "with one {user} or {external} in it"),
+        ("p-{user}", "p.{user}", "with one {user} or {external} in it"),
+        ("typed", "both", "number: \"both\" is none of \"typed\", \"shown\""),
+        ("priority = 4", "priority = 6", "priority: expected a whole number from 1 to 5"),
+        ("secrets/ntfy", "secrets/none", "the file named here cannot be read"),
+        ("\nkey = \"secrets/key.pem\"", "", "[second_factor.callback] needs the field \"key\""),
+        ("certificate = \"secrets/cert.pem\"\n", "", "needs the field \"certificate\""),
+        ("secrets/cert.pem", "secrets/none.pem", "secrets/none.pem cannot be read"),
+        ("listen = \"[::]:8443\"\n", "", "[second_factor.callback] needs the field \"listen\""),
+    ] {
+        let problems = problems(from, to);
+        assert_eq!(problems.len(), 1, "{to}: {problems:#?}");
+        assert!(problems[0].contains(expected), "{to}: {problems:#?}");
+    }
+}
+
+#[test]
 fn what_editors_leave_behind_is_no_site() {
     let example = Example::new();
     for name in ["praxis-mueller.toml~", "#praxis-mueller.toml#", "praxis-mueller.toml.bak"] {

@@ -112,6 +112,16 @@ pub fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     if values.next().is_some() { None } else { first.to_str().ok() }
 }
 
+/// Does it lead to this machine, whatever names mean?
+pub(super) fn here(url: &reqwest::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 fn cause(error: &reqwest::Error) -> Cause {
     if error.is_timeout() {
         Cause::TimedOutConnecting

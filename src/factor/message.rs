@@ -7,6 +7,16 @@ use super::{Purpose, Question};
 /// Characters of the command that a phone would not show as they are come escaped (`\n`, `\u{202e}`).
 #[must_use]
 pub fn message(question: &Question, german: bool) -> String {
+    text(question, german, true)
+}
+
+/// [`message`] without the number, for a person who has to know it from the SSH side.
+#[must_use]
+pub fn message_unnumbered(question: &Question, german: bool) -> String {
+    text(question, german, false)
+}
+
+fn text(question: &Question, german: bool, numbered: bool) -> String {
     let Question { user, firm, number, .. } = question;
     let ip = question.from.ip().to_canonical();
     let what = match (&question.purpose, german) {
@@ -21,10 +31,15 @@ pub fn message(question: &Question, german: bool) -> String {
             format!("command \"{}\" on {site}", shown(command))
         }
     };
+    let number = match (numbered, german) {
+        (true, true) => format!(" Zahl: {number}."),
+        (true, false) => format!(" Number: {number}."),
+        (false, _) => String::new(),
+    };
     if german {
-        format!("{what}. Firma {firm}, {user}, von {ip}. Zahl: {number}. Nicht Sie? Dann ablehnen.")
+        format!("{what}. Firma {firm}, {user}, von {ip}.{number} Nicht Sie? Dann ablehnen.")
     } else {
-        format!("{what}. Firm {firm}, {user}, from {ip}. Number: {number}. Not you? Then deny.")
+        format!("{what}. Firm {firm}, {user}, from {ip}.{number} Not you? Then deny.")
     }
 }
 

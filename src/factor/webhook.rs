@@ -11,20 +11,20 @@
 //! 200           {tx, result: allow|deny|fraud|timeout|error, user?}; may be held until the person has answered
 //! 202           {tx, status_url?}; then GET status_url?tx=…, signed over timestamp "." "GET " path-and-query,
 //!               answered by 200 {tx, result: pending|allow|…}; may be held; or the callback is called
-//! POST callback {tx, result, timestamp, user?}: 200 taken, 401 not authenticated or stale, 404 not open (any more)
+//! POST callback_url {tx, result, timestamp, user?}: 200 taken, 401 not authenticated or stale, 404 not open (any more)
 //! ```
 //!
 //! Replies carry the same two headers over their own body.
 
 mod callbacks;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::{Client, RequestBuilder, StatusCode, Url, header};
 
-pub use callbacks::Callbacks;
-
+use super::callback::{Callbacks, Open};
 use super::http::{self, BadClient};
 use super::wire::{self, Answer, Key};
 use super::{Cause, Push, Question, Verdict};
@@ -41,7 +41,7 @@ pub struct WebhookConfig {
     pub ca_pem: Option<Vec<u8>>,
     /// Where the answer is polled after a 202 that names no `status_url`.
     pub status_url: Option<Url>,
-    /// Where the provider may call back; none if it may not.
+    /// Where the provider may call back, each question at a path of its own; none if it may not.
     pub callbacks: Option<Callbacks>,
     /// Must replies be signed? May be turned off for https only.
     pub verify_replies: bool,
@@ -97,7 +97,7 @@ pub enum WebhookError {
 /// The provider.
 pub struct Webhook {
     config: WebhookConfig,
-    key: Key,
+    key: Arc<Key>,
     client: Client,
     clock: Clock,
 }
@@ -117,13 +117,12 @@ impl Webhook {
             return Err(WebhookError::ShortSecret);
         }
         let client = client(config.ca_pem.as_deref(), config.connect_timeout)?;
-        Ok(Self { key: Key::new(&config.secret), client, config, clock })
+        Ok(Self { key: Arc::new(Key::new(&config.secret)), client, config, clock })
     }
 
     /// The answer by way of our own requests.
-    async fn over_http(&self, question: &Question) -> Result<Verdict, Cause> {
-        let callbacks = self.config.callbacks.as_ref();
-        let body = wire::body(question, callbacks.map(|c| c.url().as_str()));
+    async fn over_http(&self, question: &Question, callback: Option<&Url>) -> Result<Verdict, Cause> {
+        let body = wire::body(question, callback.map(Url::as_str));
         let (timestamp, signature) = self.key.sign(self.clock.now(), &body);
         let post = self
             .client
@@ -138,7 +137,7 @@ impl Webhook {
         }
         match self.status_url(&answer)? {
             Some(url) => self.poll(question, url).await,
-            None if callbacks.is_some() => std::future::pending().await,
+            None if callback.is_some() => std::future::pending().await,
             None => Err(Cause::NoWayBack),
         }
     }
@@ -202,17 +201,24 @@ impl Webhook {
     }
 
     async fn ask_within(&self, question: &Question) -> Verdict {
-        let Some(callbacks) = &self.config.callbacks else {
-            return self.over_http(question).await.unwrap_or_else(Verdict::Failed);
-        };
-        match callbacks.open(question) {
+        let opened = self.config.callbacks.as_ref().map(|hub| self.open(hub, question)).transpose();
+        match opened {
             Err(cause) => Verdict::Failed(cause),
-            Ok(called_back) => tokio::select! {
+            Ok(None) => self.over_http(question, None).await.unwrap_or_else(Verdict::Failed),
+            Ok(Some((mut open, url))) => tokio::select! {
                 biased;
-                verdict = called_back.verdict() => verdict,
-                verdict = self.over_http(question) => verdict.unwrap_or_else(Verdict::Failed),
+                verdict = open.verdict() => verdict,
+                verdict = self.over_http(question, Some(&url)) => verdict.unwrap_or_else(Verdict::Failed),
             },
         }
+    }
+
+    /// Where this question, and no other, is answered.
+    fn open(&self, hub: &Callbacks, question: &Question) -> Result<(Open, Url), Cause> {
+        let open = hub.open(question)?;
+        let (key, clock, asked) = (self.key.clone(), self.clock.clone(), question.clone());
+        let url = open.path(move |call| callbacks::judge(&asked, &key, &clock, call))?;
+        Ok((open, url))
     }
 }
 

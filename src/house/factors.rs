@@ -1,37 +1,24 @@
 //! The second factors as the files set them up: each provider built once, and who confirms by which.
 //! Absent on purpose: asking.
 
+mod providers;
+
 use std::collections::HashMap;
-use std::path::Path;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::factor::duo::{Duo, DuoConfig, Signature};
-use crate::config::{
-    Config, DuoFactor, DuoSignature, FactorOf, FactorSettings, Kind, PrivacyIdeaFactor, PrivacyIdeaService, WebhookFactor,
-};
-use crate::factor::exec::{Exec, ExecConfig};
-use crate::factor::privacyidea::{PrivacyIdea, PrivacyIdeaConfig, Service};
-use crate::factor::totp::{StorageError, Totp, UsedSteps};
-use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
-use crate::factor::{Contact, Directory, Provider, Providers, Rings, Typed};
+use crate::config::{CallbackListener, Config, FactorOf, Kind, Language};
+use crate::factor::callback::{Callbacks, Tls};
+use crate::factor::{Contact, Directory, Provider, Providers};
 use crate::names::{Firm, Username};
+use crate::random::Random;
 use crate::state::State;
-
-/// Used TOTP steps, kept in the state.
-struct KeptSteps(State);
-
-#[async_trait::async_trait]
-impl UsedSteps for KeptSteps {
-    async fn use_step(&self, user: &Username, step: u64) -> Result<bool, StorageError> {
-        self.0.use_totp_step(user, step).await.map_err(|e| StorageError(e.to_string()))
-    }
-}
+use providers::{Asking, provider, totp};
 
 /// What providers are built with.
 pub struct Parts<'a> {
@@ -39,8 +26,29 @@ pub struct Parts<'a> {
     pub state: &'a State,
     /// The time.
     pub clock: &'a Clock,
-    /// What runs beside the providers: listeners of those that are called back, and looks at those that are far away.
-    pub helpers: &'a mut Vec<JoinHandle<()>>,
+    /// Where codes come from.
+    pub random: &'a Random,
+    /// Where providers are called back, if that was bound at the start.
+    pub callbacks: Option<&'a Callbacks>,
+}
+
+/// Binds the one listener for callbacks. It stays as it is until the next start, whatever the files say then.
+pub async fn callbacks(
+    listener: &CallbackListener,
+    (clock, random): (&Clock, &Random),
+) -> anyhow::Result<(Callbacks, JoinHandle<()>)> {
+    let tls = listener.tls.as_ref().map(|(chain, key)| Tls::new(chain, key)).transpose()?;
+    let random = random.clone();
+    let callbacks = Callbacks::new(listener.url.clone(), move || random.draw(), clock.clone());
+    let bound = TcpListener::bind(listener.listen).await;
+    let bound = bound.with_context(|| format!("listen on {}", listener.listen))?;
+    let serving = callbacks.clone().serve(bound, tls);
+    let serving = tokio::spawn(async move {
+        if let Err(e) = serving.await {
+            tracing::error!("callbacks: {e}");
+        }
+    });
+    Ok((callbacks, serving))
 }
 
 /// Who confirms by what; everybody else as the gateway's own file says.
@@ -58,8 +66,11 @@ impl Directory for Book {
 }
 
 /// Builds all providers that the files name. Nothing is waited for: starting does not depend on who is up.
-pub async fn build(config: &Config, parts: &mut Parts<'_>) -> anyhow::Result<Arc<dyn Directory>> {
-    let timeout = config.gateway.factor_timeout;
+pub async fn build(config: &Config, parts: &Parts<'_>) -> anyhow::Result<Arc<dyn Directory>> {
+    let asking = Asking {
+        timeout: config.gateway.factor_timeout,
+        german: config.gateway.language == Language::German,
+    };
     let mut built: HashMap<(Option<Firm>, Kind), Arc<dyn Provider>> = HashMap::new();
     let of_firms = config.firms.values().map(|firm| (Some(firm.firm.clone()), &firm.factor));
     for (firm, factors) in std::iter::once((None, &config.gateway.factor)).chain(of_firms) {
@@ -67,13 +78,13 @@ pub async fn build(config: &Config, parts: &mut Parts<'_>) -> anyhow::Result<Arc
             let whose = firm
                 .as_ref()
                 .map_or_else(|| "policy/gateway.toml".into(), |f| format!("policy/firms/{f}.toml"));
-            let provider = provider(settings, timeout, parts).await;
+            let provider = provider(settings, asking, parts).await;
             let provider = provider.with_context(|| format!("{whose}: [second_factor.{kind}]"))?;
             built.insert((firm.clone(), *kind), provider);
         }
     }
     // Codes need no settings.
-    if let std::collections::hash_map::Entry::Vacant(entry) = built.entry((None, Kind::Totp)) {
+    if let Entry::Vacant(entry) = built.entry((None, Kind::Totp)) {
         entry.insert(totp(config.totp_folder.clone(), parts));
     }
     let choose = |of: &FactorOf<'_>| -> anyhow::Result<Providers> {
@@ -102,106 +113,4 @@ pub async fn build(config: &Config, parts: &mut Parts<'_>) -> anyhow::Result<Arc
         }
     }
     Ok(Arc::new(book))
-}
-
-fn totp(folder: std::path::PathBuf, parts: &Parts<'_>) -> Arc<dyn Provider> {
-    let steps = Arc::new(KeptSteps(parts.state.clone()));
-    Arc::new(Typed(Arc::new(Totp::new(folder, steps)), parts.clock.clone()))
-}
-
-async fn provider(
-    settings: &FactorSettings,
-    timeout: Duration,
-    parts: &mut Parts<'_>,
-) -> anyhow::Result<Arc<dyn Provider>> {
-    Ok(match settings {
-        FactorSettings::Totp(folder) => totp(folder.clone(), parts),
-        FactorSettings::Exec(exec) => {
-            let config =
-                ExecConfig { timeout, at_once: exec.at_once, ..ExecConfig::new(exec.command.clone()) };
-            Arc::new(Rings(Arc::new(Exec::new(config, parts.clock.clone())?)))
-        }
-        FactorSettings::Webhook(hook) => webhook(hook, timeout, parts).await?,
-        FactorSettings::Duo(settings) => duo(settings, timeout, parts).await?,
-        FactorSettings::PrivacyIdea(settings) => privacyidea(settings, timeout, parts).await?,
-    })
-}
-
-async fn privacyidea(
-    settings: &PrivacyIdeaFactor,
-    timeout: Duration,
-    parts: &Parts<'_>,
-) -> anyhow::Result<Arc<dyn Provider>> {
-    let service = match &settings.service {
-        PrivacyIdeaService::Token(token) => Service::Token(token.clone()),
-        PrivacyIdeaService::User(user, password) => Service::User(user.clone(), password.clone()),
-    };
-    let config = PrivacyIdeaConfig {
-        realm: settings.realm.clone(),
-        ca_pem: pem(settings.ca.as_deref()).await?,
-        proxy: settings.proxy.clone(),
-        verify_pem: pem(settings.verify.as_deref()).await?,
-        timeout,
-        ..PrivacyIdeaConfig::new(settings.url.parse()?, service)
-    };
-    Ok(Arc::new(PrivacyIdea::new(config, parts.clock.clone())?))
-}
-
-async fn pem(file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
-    let Some(file) = file else { return Ok(None) };
-    tokio::fs::read(file).await.map(Some).with_context(|| format!("{}", file.display()))
-}
-
-async fn webhook(
-    hook: &WebhookFactor,
-    timeout: Duration,
-    parts: &mut Parts<'_>,
-) -> anyhow::Result<Arc<dyn Provider>> {
-    let mut config = WebhookConfig::new(hook.url.parse()?, hook.secret.clone());
-    config.timeout = timeout;
-    config.verify_replies = hook.verify_replies;
-    config.status_url = hook.status_url.as_deref().map(str::parse).transpose()?;
-    config.ca_pem = pem(hook.ca.as_deref()).await?;
-    if let (Some(listen), Some(url)) = (hook.callback_listen, &hook.callback_url) {
-        let callbacks = Callbacks::new(url.parse()?, &hook.secret, parts.clock.clone());
-        let listener =
-            TcpListener::bind(listen).await.with_context(|| format!("callback_listen {listen}"))?;
-        config.callbacks = Some(callbacks.clone());
-        parts.helpers.push(tokio::spawn(async move {
-            if let Err(e) = callbacks.serve(listener).await {
-                tracing::error!("callbacks: {e}");
-            }
-        }));
-    }
-    Ok(Arc::new(Rings(Arc::new(Webhook::new(config, parts.clock.clone())?))))
-}
-
-async fn duo(
-    settings: &DuoFactor,
-    timeout: Duration,
-    parts: &mut Parts<'_>,
-) -> anyhow::Result<Arc<dyn Provider>> {
-    let mut config = DuoConfig::new(settings.host.clone(), settings.ikey.clone(), settings.skey.clone());
-    config.timeout = timeout;
-    config.proxy.clone_from(&settings.proxy);
-    config.device.clone_from(&settings.device);
-    config.bypass = settings.bypass;
-    config.signature = match settings.signature {
-        DuoSignature::V5 => Signature::V5,
-        DuoSignature::V2 => Signature::V2,
-    };
-    if let Some(ca) = &settings.ca {
-        config.ca_pem = Some(tokio::fs::read(ca).await.with_context(|| format!("{}", ca.display()))?);
-    }
-    let duo = Arc::new(Duo::new(config, parts.clock.clone())?);
-    let (checked, host) = (duo.clone(), settings.host.clone());
-    parts.helpers.push(tokio::spawn(async move {
-        match checked.check().await {
-            Ok(()) => tracing::info!("duo at {host}: answers, and takes our keys"),
-            Err(cause) => {
-                tracing::error!("duo at {host}: {cause}; nobody can confirm by it until that is mended");
-            }
-        }
-    }));
-    Ok(duo)
 }

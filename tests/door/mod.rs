@@ -49,6 +49,8 @@ pub struct Setup {
     pub forced_password_change: bool,
     /// What the phone does: approve, deny, silent, fraud, slow, garbage, error500.
     pub phone: &'static str,
+    /// How the phone's answers travel.
+    pub phone_mode: Mode,
     /// How long a question stays open.
     pub timeout: &'static str,
     /// How long the box thinks about each request.
@@ -71,6 +73,7 @@ impl Default for Setup {
             files: Vec::new(),
             forced_password_change: false,
             phone: "approve",
+            phone_mode: Mode::Reply,
             timeout: "60s",
             box_latency: Duration::ZERO,
             phone_latency: Duration::ZERO,
@@ -326,7 +329,7 @@ impl Files {
         let phone = PhoneConfig {
             directory: root.to_owned(),
             secret: Secret::new(start.webhook_secret.clone()),
-            mode: Mode::Reply,
+            mode: setup.phone_mode,
             latency: setup.phone_latency,
         };
         let phone = Phone::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), phone, setup.clock.clone())
