@@ -16,7 +16,7 @@ mod site;
 mod tests;
 
 pub use days::parse_days;
-pub use factor::{ExecFactor, FactorSettings, Factors, Kind, WebhookFactor};
+pub use factor::{ExecFactor, FactorSettings, Factors, Kind, SmsBy, SmsFactor, WebhookFactor};
 pub use files::{Folder, NO_SECRET, Readable, Unread, read_guarded};
 pub use firm::{FirmFile, PersonsFactor};
 pub use gateway::{Batch, Gateway, Language, Limits, Person, Storage};
@@ -83,6 +83,11 @@ impl Config {
             if let Some(firm) = FirmFile::load(folder, &file, &known, problems) {
                 firms.insert(firm.firm.clone(), firm);
             }
+        }
+        if let Some(gateway) = &gateway {
+            let grace = gateway.limits.factor_grace;
+            let all = std::iter::once(&gateway.factor).chain(firms.values().map(|firm| &firm.factor));
+            all.for_each(|factors| factor::ends_before_the_login(factors, grace, problems));
         }
         let totp_folder = folder.path("secrets/totp");
         Some(Self { gateway: gateway?, sites, firms, totp_folder, broken })

@@ -7,6 +7,7 @@ mod line;
 mod message;
 pub mod phone;
 mod simple;
+pub mod sms;
 pub mod totp;
 pub mod webhook;
 pub(crate) mod wire;

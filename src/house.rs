@@ -137,7 +137,8 @@ impl House {
             .context("the operator's socket")?;
 
         let mut helpers = Vec::new();
-        let parts = &mut factors::Parts { state: &state, clock: &clock, helpers: &mut helpers };
+        let parts =
+            &mut factors::Parts { state: &state, clock: &clock, random: &random, helpers: &mut helpers };
         let directory = factors::build(&config, parts).await?;
         let factor = SecondFactor::new(directory, gateway.factor_timeout, clock.clone(), random.clone());
         let people = gateway.users.clone();
@@ -316,7 +317,12 @@ impl House {
     /// From the next question on, people are asked as the files say now.
     async fn change_factors(&self, config: &Config) {
         let front = &self.front;
-        let parts = &mut factors::Parts { state: &self.state, clock: &front.clock, helpers: &mut Vec::new() };
+        let parts = &mut factors::Parts {
+            state: &self.state,
+            clock: &front.clock,
+            random: &front.random,
+            helpers: &mut Vec::new(),
+        };
         match factors::build(config, parts).await {
             Ok(directory) => {
                 let timeout = config.gateway.factor_timeout;

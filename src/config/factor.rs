@@ -1,6 +1,8 @@
 //! `[second_factor]`, of `policy/gateway.toml` and of a firm's file: which providers there are, and which one is asked.
 //! Absent on purpose: asking.
 
+mod sms;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,9 +10,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use self::sms::{SmsBy, SmsFactor};
 use super::files::Folder;
 use super::problems::{Place, Problems, near_miss};
-use super::reader::{At, Table};
+use super::reader::{At, Table, Written};
 use crate::secret::Secret;
 
 /// The kinds of providers. `[second_factor.KIND]` holds the settings of each.
@@ -22,11 +25,13 @@ pub enum Kind {
     Exec,
     /// Codes by RFC 6238.
     Totp,
+    /// Codes by SMS.
+    Sms,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::Webhook, Kind::Exec, Kind::Totp];
+    pub const ALL: [Kind; 4] = [Kind::Webhook, Kind::Exec, Kind::Totp, Kind::Sms];
 
     /// Its word in the file.
     #[must_use]
@@ -35,6 +40,7 @@ impl Kind {
             Kind::Webhook => "webhook",
             Kind::Exec => "exec",
             Kind::Totp => "totp",
+            Kind::Sms => "sms",
         }
     }
 }
@@ -63,6 +69,18 @@ pub enum FactorSettings {
     Exec(ExecFactor),
     /// [`Kind::Totp`]: the folder that holds one secret a person.
     Totp(PathBuf),
+    /// [`Kind::Sms`].
+    Sms(Box<SmsFactor>),
+}
+
+impl FactorSettings {
+    /// How long a question stays open where the provider has a time of its own, and where that stands.
+    pub fn lasts(&self) -> Option<&At<Duration>> {
+        match self {
+            Self::Sms(sms) => Some(&sms.lasts),
+            Self::Webhook(_) | Self::Exec(_) | Self::Totp(_) => None,
+        }
+    }
 }
 
 /// The webhook provider's settings.
@@ -122,6 +140,7 @@ impl Factors {
                 Kind::Webhook => webhook(folder, below, problems).map(FactorSettings::Webhook),
                 Kind::Exec => exec(below, problems).map(FactorSettings::Exec),
                 Kind::Totp => Some(FactorSettings::Totp(totp(folder, Some(below), problems))),
+                Kind::Sms => sms::sms(folder, below, problems).map(|sms| FactorSettings::Sms(Box::new(sms))),
             };
             // What is wrong with it has been said: it is not missing.
             settings.insert(kind, read);
@@ -162,6 +181,22 @@ pub(super) fn of_gateway(
     table.finish(problems);
     factors.provider?;
     Some((factors, timeout))
+}
+
+/// A question that outlives the login is one that nobody can answer.
+pub(super) fn ends_before_the_login(factors: &Factors, grace: Duration, problems: &mut Problems) {
+    for (kind, settings) in &factors.settings {
+        let Some(At { value: lasts, place }) = settings.lasts() else { continue };
+        if *lasts >= grace {
+            let message = format!(
+                "second_factor.{kind}.lasts ({}) must be shorter than limits.factor_grace ({}): \
+                 the login would end before the question does",
+                Written(*lasts),
+                Written(grace)
+            );
+            problems.add(place.clone(), message);
+        }
+    }
 }
 
 /// A provider that is named, but set up nowhere.

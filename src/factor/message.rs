@@ -31,8 +31,13 @@ pub fn message(question: &Question, german: bool) -> String {
 /// [`message`] in ASCII, for SMS and for terminals: umlauts as ae, oe, ue, ss; what else is not ASCII, as `?`.
 #[must_use]
 pub fn message_ascii(question: &Question, german: bool) -> String {
+    ascii(&message(question, german))
+}
+
+/// A text in ASCII, as [`message_ascii`] has it.
+pub(super) fn ascii(text: &str) -> String {
     let mut ascii = String::new();
-    for c in message(question, german).chars() {
+    for c in text.chars() {
         match c {
             'ä' => ascii.push_str("ae"),
             'ö' => ascii.push_str("oe"),
@@ -54,7 +59,7 @@ pub fn message_ascii(question: &Question, german: bool) -> String {
 const SHOWN: usize = 160;
 
 /// A command as a phone may show it: one line, nothing invisible, at most [`SHOWN`] characters.
-fn shown(command: &str) -> String {
+pub(super) fn shown(command: &str) -> String {
     let mut text = String::new();
     for (n, c) in command.chars().enumerate() {
         if n == SHOWN {

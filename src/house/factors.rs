@@ -10,12 +10,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::config::{Config, FactorOf, FactorSettings, Kind, WebhookFactor};
+use crate::config::{Config, FactorOf, FactorSettings, Kind, Language, SmsBy, SmsFactor, WebhookFactor};
 use crate::factor::exec::{Exec, ExecConfig};
+use crate::factor::sms::{Bounds, Gateway, Sms, SmsConfig};
 use crate::factor::totp::{StorageError, Totp, UsedSteps};
 use crate::factor::webhook::{Callbacks, Webhook, WebhookConfig};
 use crate::factor::{Contact, Directory, Provider, Providers, Rings, Typed};
 use crate::names::{Firm, Username};
+use crate::random::Random;
 use crate::state::State;
 
 /// Used TOTP steps, kept in the state.
@@ -34,6 +36,8 @@ pub struct Parts<'a> {
     pub state: &'a State,
     /// The time.
     pub clock: &'a Clock,
+    /// Where codes come from.
+    pub random: &'a Random,
     /// Listeners of providers that are called back run here.
     pub helpers: &'a mut Vec<JoinHandle<()>>,
 }
@@ -54,7 +58,7 @@ impl Directory for Book {
 
 /// Builds all providers that the files name. Nothing is dialled.
 pub async fn build(config: &Config, parts: &mut Parts<'_>) -> anyhow::Result<Arc<dyn Directory>> {
-    let timeout = config.gateway.factor_timeout;
+    let (timeout, language) = (config.gateway.factor_timeout, config.gateway.language);
     let mut built: HashMap<(Option<Firm>, Kind), Arc<dyn Provider>> = HashMap::new();
     let of_firms = config.firms.values().map(|firm| (Some(firm.firm.clone()), &firm.factor));
     for (firm, factors) in std::iter::once((None, &config.gateway.factor)).chain(of_firms) {
@@ -62,7 +66,7 @@ pub async fn build(config: &Config, parts: &mut Parts<'_>) -> anyhow::Result<Arc
             let whose = firm
                 .as_ref()
                 .map_or_else(|| "policy/gateway.toml".into(), |f| format!("policy/firms/{f}.toml"));
-            let provider = provider(settings, timeout, parts).await;
+            let provider = provider(settings, timeout, language, parts).await;
             let provider = provider.with_context(|| format!("{whose}: [second_factor.{kind}]"))?;
             built.insert((firm.clone(), *kind), provider);
         }
@@ -107,6 +111,7 @@ fn totp(folder: std::path::PathBuf, parts: &Parts<'_>) -> Arc<dyn Provider> {
 async fn provider(
     settings: &FactorSettings,
     timeout: Duration,
+    language: Language,
     parts: &mut Parts<'_>,
 ) -> anyhow::Result<Arc<dyn Provider>> {
     Ok(match settings {
@@ -116,8 +121,32 @@ async fn provider(
                 ExecConfig { timeout, at_once: exec.at_once, ..ExecConfig::new(exec.command.clone()) };
             Arc::new(Rings(Arc::new(Exec::new(config, parts.clock.clone())?)))
         }
+        FactorSettings::Sms(settings) => Arc::new(sms(settings, language, parts).await?),
         FactorSettings::Webhook(hook) => webhook(hook, timeout, parts).await?,
     })
+}
+
+async fn sms(settings: &SmsFactor, language: Language, parts: &Parts<'_>) -> anyhow::Result<Sms> {
+    let gateway = match &settings.by {
+        SmsBy::Exec(command) => Gateway::Exec { command: command.clone() },
+        SmsBy::Http { request, ca, proxy } => {
+            let ca_pem = match ca {
+                Some(ca) => Some(tokio::fs::read(ca).await.with_context(|| format!("{}", ca.display()))?),
+                None => None,
+            };
+            Gateway::Http { request: request.clone(), ca_pem, proxy: proxy.clone() }
+        }
+    };
+    let config = SmsConfig {
+        gateway,
+        sender: settings.sender.clone(),
+        user: settings.user.clone(),
+        secret: settings.secret.clone(),
+        lasts: settings.lasts.value,
+        german: language == Language::German,
+        bounds: Bounds::default(),
+    };
+    Ok(Sms::new(config, parts.clock.clone(), parts.random.clone())?)
 }
 
 async fn webhook(
