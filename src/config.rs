@@ -17,8 +17,8 @@ mod tests;
 
 pub use days::parse_days;
 pub use factor::{
-    DuoFactor, DuoSignature, ExecFactor, FactorSettings, Factors, Kind, PrivacyIdeaFactor, PrivacyIdeaService, WebhookFactor,
-    CallbackListener, NtfyFactor, SmsBy, SmsFactor,
+    CallbackListener, DuoFactor, DuoSignature, ExecFactor, FactorSettings, Factors, Kind, NtfyFactor,
+    PrivacyIdeaFactor, PrivacyIdeaService, SmsBy, SmsFactor, WebhookFactor,
 };
 pub use files::{Folder, NO_SECRET, Readable, Unread, read_guarded};
 pub use firm::{FirmFile, PersonsFactor};
@@ -89,6 +89,11 @@ impl Config {
                 }
                 firms.insert(firm.firm.clone(), firm);
             }
+        }
+        if let Some(gateway) = &gateway {
+            let grace = gateway.limits.factor_grace;
+            let all = std::iter::once(&gateway.factor).chain(firms.values().map(|firm| &firm.factor));
+            all.for_each(|factors| factor::ends_before_the_login(factors, grace, problems));
         }
         let totp_folder = folder.path("secrets/totp");
         Some(Self { gateway: gateway?, sites, firms, totp_folder, broken })

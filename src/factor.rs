@@ -1,8 +1,8 @@
 //! The second factor's providers: a question about one login or command goes out, one verdict comes back.
 //! Absent on purpose: SSH, policy, the number of tries, and what follows from a verdict; whoever asks decides that.
 
-pub mod duo;
 pub mod callback;
+pub mod duo;
 pub mod exec;
 pub mod http;
 mod line;
@@ -11,6 +11,7 @@ pub mod ntfy;
 pub mod phone;
 pub mod privacyidea;
 mod simple;
+pub mod sms;
 pub mod totp;
 pub mod webhook;
 pub(crate) mod wire;

@@ -154,12 +154,8 @@ impl House {
             }
             None => None,
         };
-        let parts = &factors::Parts {
-            state: &state,
-            clock: &clock,
-            random: &random,
-            callbacks: callbacks.as_ref(),
-        };
+        let parts =
+            &factors::Parts { state: &state, clock: &clock, random: &random, callbacks: callbacks.as_ref() };
         let directory = factors::build(&config, parts).await?;
         let factor = {
             let (timeout, clock, random) = (gateway.factor_timeout, clock.clone(), random.clone());
@@ -349,7 +345,8 @@ impl House {
         if callbacks.map(Callbacks::url) != config.gateway.callback.as_ref().map(|listener| &listener.url) {
             tracing::warn!("[second_factor.callback] was changed: that counts from the next start on");
         }
-        let parts = &factors::Parts { state: &self.state, clock: &front.clock, callbacks };
+        let (clock, random) = (&front.clock, &front.random);
+        let parts = &factors::Parts { state: &self.state, clock, random, callbacks };
         match factors::build(config, parts).await {
             Ok(directory) => {
                 let timeout = config.gateway.factor_timeout;

@@ -16,6 +16,7 @@
 //! | module | its one job |
 //! |---|---|
 //! | [`names`], [`clock`], [`random`], [`secret`] | checked text; time and chance as arguments; what must not be printed |
+//! | [`template`] | texts with placeholders: an SMS gateway's request or command line |
 //! | [`asks`] | what can be asked for, as data |
 //! | [`config`] | `policy/` → data, every error at once with its place |
 //! | [`state`] | what outlives a restart: used codes, learned certificates, penalties |
@@ -88,6 +89,8 @@
 //! | privacyIDEA's poll, which anybody may ask, opens nothing: the check for this person, transaction and device does, once | `tests/factor_privacyidea.rs`, `tests/factor_privacyidea_faults.rs` |
 //! | an address that answers leads to one question, once, by POST alone; all others look the same | `tests/factor_callback.rs`, `tests/factor_ntfy.rs` |
 //! | the listener for callbacks, and questions open on it, outlive a reload | `tests/door_ntfy.rs` |
+//! | a code by SMS opens once, on the connection it was made for, and is in no log and no file of ours | `tests/factor_sms*.rs`, `tests/door_sms.rs` |
+//! | what is filled into a request or a command line stays one value, whatever it holds | `template::tests`, `tests/factor_sms*.rs` |
 //! | a client that skips the key, or changes its name between the factors, is out | `tests/past_holes.rs` (R27, R58), `tests/door_keys.rs` |
 //! | no shell; nothing a client sent becomes part of a command line | `commands::parse` tests, `tests/door_commands.rs` |
 //! | addresses to dial come from `policy/sites` alone | `clippy.toml` bans every other dial; `tests/imports.rs` |
@@ -167,5 +170,6 @@ pub mod secret;
 pub mod sentences;
 pub mod sessions;
 pub mod state;
+pub mod template;
 pub mod transfers;
 pub mod vault;

@@ -362,11 +362,13 @@ impl Rule {
     fn wants_a_confirmation(&self, ask: &impl Ask, who: &Who, now: Timestamp) -> bool {
         let family = ask.family();
         let named = |under: &Under| self.order.is_some() && under.covers(family, ask.site(), now);
-        match family {
-            Family::Order => true,
-            Family::Oneself => who.under().is_some() && ask.acts(),
-            _ => self.confirm || who.under().is_some_and(|under| !named(under)),
+        if family == Family::Order {
+            return true;
         }
+        if family == Family::Oneself {
+            return who.under().is_some() && ask.acts();
+        }
+        self.confirm || who.under().is_some_and(|under| !named(under))
     }
 
     fn names(&self, user: &Username) -> bool {

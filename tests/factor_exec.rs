@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use factor_common::question;
 use pforte::clock::Clock;
+use pforte::factor::exec::program::BadProgram;
 use pforte::factor::exec::{Exec, ExecConfig, ExecError};
 use pforte::factor::{Cause, Purpose, Push, Verdict};
 
@@ -237,19 +238,25 @@ fn a_program_that_others_could_change_or_that_is_none_is_refused_at_the_start() 
     };
     let here = |mode| program(directory.path(), "exit 0", mode);
     assert!(new(&[&here(0o755)]).is_ok());
-    assert!(matches!(new(&[&here(0o644)]), Err(ExecError::NotExecutable(_))));
-    assert!(matches!(new(&[&here(0o775)]), Err(ExecError::Writable(_))));
-    assert!(matches!(new(&[&here(0o757)]), Err(ExecError::Writable(_))));
-    assert!(matches!(new(&[]), Err(ExecError::NotAbsolute)));
-    assert!(matches!(new(&["sh"]), Err(ExecError::NotAbsolute)));
-    assert!(matches!(new(&["/nonexistent/hook"]), Err(ExecError::Missing { .. })));
-    assert!(matches!(new(&["/tmp"]), Err(ExecError::NotExecutable(_))));
+    assert!(matches!(new(&[&here(0o644)]), Err(ExecError::Program(BadProgram::NotExecutable(_)))));
+    assert!(matches!(new(&[&here(0o775)]), Err(ExecError::Program(BadProgram::Writable(_)))));
+    assert!(matches!(new(&[&here(0o757)]), Err(ExecError::Program(BadProgram::Writable(_)))));
+    assert!(matches!(new(&[]), Err(ExecError::Program(BadProgram::NotAbsolute))));
+    assert!(matches!(new(&["sh"]), Err(ExecError::Program(BadProgram::NotAbsolute))));
+    assert!(matches!(new(&["/nonexistent/hook"]), Err(ExecError::Program(BadProgram::Missing { .. }))));
+    assert!(matches!(new(&["/tmp"]), Err(ExecError::Program(BadProgram::NotExecutable(_)))));
 
     let link = directory.path().join("link");
     std::os::unix::fs::symlink(here(0o777), &link).unwrap();
-    assert!(matches!(new(&[link.to_str().unwrap()]), Err(ExecError::Writable(_))), "a link hides nothing");
+    assert!(
+        matches!(new(&[link.to_str().unwrap()]), Err(ExecError::Program(BadProgram::Writable(_)))),
+        "a link hides nothing"
+    );
 
     let path = here(0o700);
     std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
-    assert!(matches!(new(&[&path]), Err(ExecError::Writable(_))), "others could put another in its place");
+    assert!(
+        matches!(new(&[&path]), Err(ExecError::Program(BadProgram::Writable(_)))),
+        "others could put another in its place"
+    );
 }

@@ -33,9 +33,9 @@ async fn begin(
     order: &Order,
     confirmation: Option<&Confirmation>,
 ) -> Result<Ended, Ended> {
-    let words = String::from_utf8_lossy(crate::asks::Ask::confirmed_as(started.ask())).into_owned();
+    let asked = String::from_utf8_lossy(crate::asks::Ask::confirmed_as(started.ask())).into_owned();
     let begun = match confirmation {
-        Some(confirmation) => works.orders.begin(confirmation, started.who(), &words, order).await,
+        Some(confirmation) => works.orders.begin(confirmation, started.who(), &asked, order).await,
         None => Err(NotBegun::NotConfirmed),
     };
     let ticket = &order.ticket;
@@ -122,7 +122,7 @@ async fn close(
 
 async fn list(started: &Started<Command>, works: &Works, out: &Out) -> Result<Ended, Ended> {
     let orders = works.orders.of(started.who().user());
-    let words = |order: &WorkOrder| -> (Vec<String>, Vec<&str>) {
+    let named = |order: &WorkOrder| -> (Vec<String>, Vec<&str>) {
         (
             order.sites().iter().map(ToString::to_string).collect(),
             order.may().iter().map(|family| family.as_str()).collect(),
@@ -130,7 +130,7 @@ async fn list(started: &Started<Command>, works: &Works, out: &Out) -> Result<En
     };
     if started.ask().form() == Form::Json {
         let orders = orders.iter().map(|order| {
-            let (sites, may) = words(order);
+            let (sites, may) = named(order);
             json!({
                 "ticket": order.ticket().to_string(),
                 "sites": sites,
@@ -147,7 +147,7 @@ async fn list(started: &Started<Command>, works: &Works, out: &Out) -> Result<En
         out.say(out.pick("No work order is open.", "Kein Arbeitsauftrag ist offen.")).await?;
     }
     for order in &orders {
-        let (sites, may) = words(order);
+        let (sites, may) = named(order);
         let (sites, may) = (sites.join(", "), may.join(", "));
         let (until, from) = (at(order.until()), order.from());
         out.line(match out.language {

@@ -3,6 +3,7 @@
 
 mod duo;
 mod privacyidea;
+mod sms;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,11 +12,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use self::sms::{SmsBy, SmsFactor};
 pub use duo::{DuoFactor, DuoSignature};
 
 use super::files::{Folder, Readable};
 use super::problems::{Place, Problems, near_miss};
-use super::reader::{At, Table};
+use super::reader::{At, Table, Written};
 use crate::names::Topic;
 use crate::secret::Secret;
 pub use privacyidea::{PrivacyIdeaFactor, PrivacyIdeaService};
@@ -35,6 +37,8 @@ pub enum Kind {
     PrivacyIdea,
     /// A notification of an ntfy server.
     Ntfy,
+    /// Codes by SMS.
+    Sms,
 }
 
 impl Kind {
@@ -52,6 +56,7 @@ impl Kind {
             Kind::Duo => "duo",
             Kind::PrivacyIdea => "privacyidea",
             Kind::Ntfy => "ntfy",
+            Kind::Sms => "sms",
         }
     }
 }
@@ -86,6 +91,8 @@ pub enum FactorSettings {
     PrivacyIdea(PrivacyIdeaFactor),
     /// [`Kind::Ntfy`].
     Ntfy(NtfyFactor),
+    /// [`Kind::Sms`].
+    Sms(Box<SmsFactor>),
 }
 
 impl FactorSettings {
@@ -95,6 +102,19 @@ impl FactorSettings {
             Self::Webhook(hook) => hook.callback.as_ref(),
             Self::Ntfy(ntfy) => Some(&ntfy.place),
             Self::Exec(_) | Self::Totp(_) | Self::Duo(_) | Self::PrivacyIdea(_) | Self::Sms(_) => None,
+        }
+    }
+
+    /// How long a question stays open where the provider has a time of its own, and where that stands.
+    pub fn lasts(&self) -> Option<&At<Duration>> {
+        match self {
+            Self::Sms(sms) => Some(&sms.lasts),
+            Self::Webhook(_)
+            | Self::Exec(_)
+            | Self::Totp(_)
+            | Self::Duo(_)
+            | Self::PrivacyIdea(_)
+            | Self::Ntfy(_) => None,
         }
     }
 }
@@ -187,6 +207,7 @@ impl Factors {
                     privacyidea::read(folder, below, problems).map(FactorSettings::PrivacyIdea)
                 }
                 Kind::Ntfy => ntfy(folder, below, problems).map(FactorSettings::Ntfy),
+                Kind::Sms => sms::sms(folder, below, problems).map(|sms| FactorSettings::Sms(Box::new(sms))),
             };
             // What is wrong with it has been said: it is not missing.
             settings.insert(kind, read);
@@ -320,6 +341,22 @@ fn ntfy(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> O
     let proxy = table.parsed::<url::Url>("proxy", problems).map(|p| p.value.to_string());
     table.finish(problems);
     Some(NtfyFactor { url: url?, token, topic, typed, priority, ca, proxy, place })
+}
+
+/// A question that outlives the login is one that nobody can answer.
+pub(super) fn ends_before_the_login(factors: &Factors, grace: Duration, problems: &mut Problems) {
+    for (kind, settings) in &factors.settings {
+        let Some(At { value: lasts, place }) = settings.lasts() else { continue };
+        if *lasts >= grace {
+            let message = format!(
+                "second_factor.{kind}.lasts ({}) must be shorter than limits.factor_grace ({}): \
+                 the login would end before the question does",
+                Written(*lasts),
+                Written(grace)
+            );
+            problems.add(place.clone(), message);
+        }
+    }
 }
 
 /// A provider that is named, but set up nowhere.

@@ -99,7 +99,8 @@ impl Default for Limits {
         Self {
             kex_grace: Duration::from_secs(10),
             key_grace: Duration::from_secs(20),
-            factor_grace: Duration::from_secs(90),
+            // Longer than the five minutes of a code by SMS, and than typing it.
+            factor_grace: Duration::from_secs(390),
             unproven: 512,
             unproven_per_source: 4,
             connections: 4096,

@@ -216,6 +216,30 @@ impl<'d, 't> Table<'d, 't> {
         number
     }
 
+    /// A list of whole numbers within `range`, at least one.
+    pub fn numbers(
+        &mut self,
+        key: &'static str,
+        range: Range<u64>,
+        problems: &mut Problems,
+    ) -> Option<Vec<u64>> {
+        let value = self.value(key)?;
+        let numbers: Option<Vec<u64>> = value.get_ref().as_array().and_then(|array| {
+            let number = |item: &Spanned<DeValue<'t>>| {
+                let integer = item.get_ref().as_integer()?;
+                u64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()).ok()
+            };
+            array.iter().map(number).collect()
+        });
+        let good = numbers.filter(|list| !list.is_empty() && list.iter().all(|n| range.contains(n)));
+        if good.is_none() {
+            let expected =
+                format!("{key}: expected a list of whole numbers from {} to {}", range.start, range.end - 1);
+            problems.add(self.document.place(&value.span()), expected);
+        }
+        good
+    }
+
     /// `true` or `false`.
     pub fn flag(&mut self, key: &'static str, problems: &mut Problems) -> Option<bool> {
         let value = self.value(key)?;

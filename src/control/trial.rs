@@ -26,7 +26,10 @@ pub(super) async fn serve(desk: &Desk, client: &mut Client, user: Username) -> R
     };
     let operator = client.operator.to_string();
     let on = Connection {
-        session: crate::names::SessionId::new(front.clock.now().as_millisecond().unsigned_abs(), front.random.draw()),
+        session: crate::names::SessionId::new(
+            front.clock.now().as_millisecond().unsigned_abs(),
+            front.random.draw(),
+        ),
         from: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
     };
     let line = |cause: String| Entry {

@@ -46,8 +46,13 @@ fn text(question: &Question, german: bool, numbered: bool) -> String {
 /// [`message`] in ASCII, for SMS and for terminals: umlauts as ae, oe, ue, ss; what else is not ASCII, as `?`.
 #[must_use]
 pub fn message_ascii(question: &Question, german: bool) -> String {
+    ascii(&message(question, german))
+}
+
+/// A text in ASCII, as [`message_ascii`] has it.
+pub(super) fn ascii(text: &str) -> String {
     let mut ascii = String::new();
-    for c in message(question, german).chars() {
+    for c in text.chars() {
         match c {
             'ä' => ascii.push_str("ae"),
             'ö' => ascii.push_str("oe"),

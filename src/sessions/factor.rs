@@ -3,8 +3,8 @@
 
 use std::io::Write as _;
 
-use super::{CANNOT_JOURNAL, FAILED, REFUSED, complain, text};
 use super::ask::Line;
+use super::{CANNOT_JOURNAL, FAILED, REFUSED, complain, text};
 use crate::config::Language;
 use crate::control::{Ask, Cause, Say, Typed};
 use crate::names::Username;
@@ -66,7 +66,9 @@ pub async fn run(options: Options) -> anyhow::Result<u8> {
             Say::Refused { cause: Cause::NoSuch } => {
                 complain(&match language {
                     Language::English => format!("{user} has no key here, so nobody could log in as them."),
-                    Language::German => format!("{user} hat hier keinen Schlüssel, also kann sich niemand so anmelden."),
+                    Language::German => {
+                        format!("{user} hat hier keinen Schlüssel, also kann sich niemand so anmelden.")
+                    }
                 });
                 return Ok(FAILED);
             }

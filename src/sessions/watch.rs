@@ -52,7 +52,17 @@ pub(super) async fn run(line: &mut Line, language: Language) -> anyhow::Result<O
                 missed = missed.saturating_add(lost);
                 break Ok(true);
             }
-            Ok(Say::Size { .. } | Say::Session(_) | Say::Way(_) | Say::Act(_) | Say::Done {}) => {}
+            Ok(
+                Say::Size { .. }
+                | Say::Session(_)
+                | Say::Way(_)
+                | Say::Act(_)
+                | Say::Done {}
+                | Say::Step(_)
+                | Say::Show(_)
+                | Say::Prompt { .. }
+                | Say::Verdict { .. },
+            ) => {}
             Err(e) => break Err(e),
         }
         out.flush()?;
