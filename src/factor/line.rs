@@ -101,6 +101,7 @@ pub struct Line {
     typed: Option<Secret>,
     wanted: Option<String>,
     codes: Arc<AtomicUsize>,
+    rang: bool,
     traced: bool,
 }
 
@@ -126,6 +127,7 @@ impl Line {
             typed: None,
             wanted: None,
             codes: Arc::default(),
+            rang: false,
             traced,
         };
         (line, TheirEnd { said, answers })
@@ -151,6 +153,16 @@ impl Line {
     #[must_use]
     pub fn codes(&self) -> Arc<AtomicUsize> {
         self.codes.clone()
+    }
+
+    /// The provider has made a phone ring, or sent something: whatever fails from now on, that has happened.
+    pub fn rang(&mut self) {
+        self.rang = true;
+    }
+
+    /// Has something rung since this was asked last?
+    pub fn has_rung(&mut self) -> bool {
+        std::mem::take(&mut self.rang)
     }
 
     /// The word of another way that was typed, if one was.
