@@ -6,8 +6,9 @@ pub mod keys;
 pub mod orders;
 pub mod second_factor;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
@@ -58,6 +59,8 @@ pub struct Principal {
     factor: Arc<str>,
     since: Timestamp,
     under: Option<orders::Under>,
+    /// The words of what was asked for by itself, and confirmed: no order's end is the end of that.
+    confirmed: Mutex<BTreeSet<String>>,
 }
 
 impl Principal {
@@ -99,6 +102,15 @@ impl Principal {
     /// Were they let in under work orders that are all over?
     pub fn has_outlived_its_orders(&self, now: Timestamp) -> bool {
         self.under.as_ref().is_some_and(|under| !under.is_open(now))
+    }
+
+    /// Was this very ask confirmed on this connection?
+    pub fn has_confirmed(&self, words: &str) -> bool {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).contains(words)
+    }
+
+    fn note_confirmed(&self, words: &str) {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).insert(words.to_owned());
     }
 
     /// When it said so.

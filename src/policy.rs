@@ -233,10 +233,13 @@ impl Policy {
         }
     }
 
-    /// Is what was begun still permitted? A confirmation that was given stays given.
+    /// Is what was begun still permitted? A confirmation that was given stays given; what no order that is open names any
+    /// more was permitted by none.
     pub fn still(&self, who: &Who, ask: &impl Ask, grants: &Snapshot, now: Timestamp) -> Result<(), Denied> {
         let rule = self.rule_for(who, &Wish::of(ask), grants, now)?;
-        if who.has_outlived_its_orders(now) {
+        let confirmed = || who.has_confirmed(&String::from_utf8_lossy(ask.confirmed_as()));
+        let uncovered = || who.under().is_some() && rule.wants_a_confirmation(ask, who, now) && !confirmed();
+        if who.has_outlived_its_orders(now) || uncovered() {
             return Err(Denied::NotInOrders { rule: rule.name.clone(), longest: None });
         }
         Ok(())
@@ -361,7 +364,8 @@ impl Rule {
     /// Is a yes wanted for this very ask, whatever was confirmed before?
     fn wants_a_confirmation(&self, ask: &impl Ask, who: &Who, now: Timestamp) -> bool {
         let family = ask.family();
-        let named = |under: &Under| self.order.is_some() && under.covers(family, ask.site(), now);
+        let named =
+            |under: &Under| self.order.is_some_and(|longest| under.covers(family, ask.site(), longest, now));
         if family == Family::Order {
             return true;
         }

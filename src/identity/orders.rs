@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -63,6 +64,11 @@ impl WorkOrder {
         self.until
     }
 
+    /// How long it was confirmed for.
+    pub fn lasts(&self) -> Duration {
+        Duration::try_from(self.until.duration_since(self.begun)).unwrap_or(Duration::MAX)
+    }
+
     /// Is it open?
     pub fn is_open(&self, now: Timestamp) -> bool {
         !self.closed.load(Ordering::SeqCst) && now < self.until
@@ -114,9 +120,11 @@ impl Under {
         self.0.iter().any(|order| order.is_open(now))
     }
 
-    /// Does one that is open name this?
-    pub fn covers(&self, family: Family, site: Option<&SiteName>, now: Timestamp) -> bool {
-        self.0.iter().any(|order| order.is_open(now) && order.covers(family, site))
+    /// Does one that is open, and was confirmed for no longer than `longest`, name this?
+    pub fn covers(&self, family: Family, site: Option<&SiteName>, longest: Duration, now: Timestamp) -> bool {
+        self.0
+            .iter()
+            .any(|order| order.is_open(now) && order.lasts() <= longest && order.covers(family, site))
     }
 
     /// For the journal: `order T-1, T-2`.

@@ -3,7 +3,7 @@
 
 mod conversation;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -245,7 +245,9 @@ impl Talk {
         at_most: Duration,
     ) -> Result<Show, Result<String, NotConfirmed>> {
         // An answer that nobody asked for is for nobody, nor is one that comes too late.
-        if let (true, Some(answer)) = (std::mem::take(&mut self.asked), answer) {
+        // Where something was said since, the question is over.
+        let waits = std::mem::take(&mut self.asked) && self.said.is_empty();
+        if let (true, Some(answer)) = (waits, answer) {
             self.answers.try_send(answer).ok();
         }
         let mut show = Show::default();
@@ -362,6 +364,7 @@ impl Confirming {
         match self.talk.next(typed, at_most).await {
             Ok(show) => Asked::Open(show),
             Err(Ok(_)) => {
+                self.who.note_confirmed(&self.purpose);
                 Asked::Confirmed(Confirmation { who: self.who.clone(), purpose: self.purpose.clone() })
             }
             Err(Err(why)) => Asked::Refused(why),
@@ -387,7 +390,7 @@ impl Confirming {
 fn principal(proof: KeyProven, factor: &str, since: Timestamp) -> Principal {
     let (firm, factor) = (proof.user.firm(), factor.into());
     let KeyProven { user, key, connection } = proof;
-    Principal { user, firm, key, connection, factor, since, under: None }
+    Principal { user, firm, key, connection, factor, since, under: None, confirmed: Mutex::default() }
 }
 
 /// A principal for the tests of modules that only look at one.
