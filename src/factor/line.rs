@@ -160,6 +160,12 @@ impl Line {
         self.rang = true;
     }
 
+    /// What was typed and not taken is for nobody: it answered another question.
+    pub fn forget(&mut self) {
+        self.typed = None;
+        while self.back.try_recv().is_ok() {}
+    }
+
     /// Has something rung since this was asked last?
     pub fn has_rung(&mut self) -> bool {
         std::mem::take(&mut self.rang)

@@ -131,7 +131,11 @@ impl PrivacyIdea {
     /// Once a question: each time a phone rings, or an SMS costs.
     async fn trigger(&self, who: &Who<'_>, kind: &str, line: &mut Line) -> Result<Triggered, Cause> {
         line.step(format!("privacyidea: {kind} is triggered")).await;
-        let challenge = self.api.trigger(who, kind).await?;
+        let challenge = self.api.trigger(who, kind).await;
+        if matches!(challenge, Ok(_) | Err(Cause::TooSlow)) {
+            line.rang();
+        }
+        let challenge = challenge?;
         let devices = challenge.serials.len();
         line.step(format!("privacyidea: {devices} challenged, transaction {}", challenge.tail())).await;
         Ok(challenge)

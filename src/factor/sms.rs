@@ -73,7 +73,12 @@ impl Sms {
         let code = Code::new(&self.random);
         let text = text::of(question, code.0.reveal(), self.german);
         line.step(format!("sms: one is sent to {phone} by {}", self.sender.name())).await;
-        if let Err(cause) = self.sender.send(phone, &text, line).await {
+        let sent = self.sender.send(phone, &text, line).await;
+        // A gateway that answers too late, or nothing that can be read, may have sent it.
+        if matches!(sent, Ok(()) | Err(Cause::TooSlow | Cause::Malformed)) {
+            line.rang();
+        }
+        if let Err(cause) = sent {
             line.step(format!("sms: {cause}")).await;
             return Err(cause);
         }

@@ -24,6 +24,10 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// Questions in vain within [`HOUR`] that one key may cause from all sources together that never confirmed anything.
 const FROM_STRANGE: usize = 24;
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
+/// Prompts for codes that one key may have open at one source: one that is forgotten somewhere blocks nobody.
+const PROMPTS: usize = 2;
+/// The same at all sources together that never confirmed anything: so many codes can be tried before they are counted.
+const STRANGE_PROMPTS: usize = FROM_STRANGE / VAIN;
 /// How long a source counts as one where this person has confirmed.
 const USUAL_FOR: SignedDuration = SignedDuration::from_hours(24 * 30);
 /// Entries remembered, of each kind.
@@ -77,11 +81,13 @@ pub(super) struct Attempts {
     clock: Clock,
     book: Mutex<Book>,
     turns: Mutex<HashMap<Username, Place>>,
+    /// Prompts for codes: of a key at a source, and of a key at all that are strange.
+    prompts: Mutex<HashMap<(Username, Fingerprint, Option<Source>), Arc<Semaphore>>>,
 }
 
 impl Attempts {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, book: Mutex::default(), turns: Mutex::default() }
+        Self { clock, book: Mutex::default(), turns: Mutex::default(), prompts: Mutex::default() }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -105,7 +111,7 @@ impl Attempts {
         Duration::try_from(HOUR - now.duration_since(first)).ok()
     }
 
-    /// A question goes out, or codes may be typed: in vain unless [`Attempt::answered`] says otherwise.
+    /// A question goes out, or codes may be typed: in vain unless [`Attempt`] is told otherwise.
     /// It weighs as much as the codes that are typed meanwhile, if it rings or sends something at least one.
     pub(super) fn begin(self: &Arc<Self>, asker: &Asker, rings: bool, codes: Arc<AtomicUsize>) -> Attempt {
         let before = codes.load(Ordering::Relaxed);
@@ -174,7 +180,26 @@ impl Attempts {
         };
         let displaced = CancellationToken::new();
         *gives_way.lock().unwrap_or_else(PoisonError::into_inner) = (!usual).then(|| displaced.clone());
-        Some(Turn { _held: held, displaced })
+        Some(Turn { _held: vec![held], displaced })
+    }
+
+    /// Waits for a place among this key's prompts for codes. They ring nothing, so they are not the person's one open
+    /// question: who holds a stolen key keeps nobody waiting elsewhere.
+    pub(super) async fn prompt(&self, asker: &Asker) -> Option<Turn> {
+        let Asker { user, key, source } = asker;
+        let place = |source: Option<Source>, at_once: usize| {
+            let mut prompts = self.prompts.lock().unwrap_or_else(PoisonError::into_inner);
+            if prompts.len() >= REMEMBERED {
+                prompts.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
+            }
+            let place = prompts.entry((user.clone(), key.clone(), source));
+            place.or_insert_with(|| Arc::new(Semaphore::new(at_once))).clone()
+        };
+        let mut held = vec![place(Some(*source), PROMPTS).acquire_owned().await.ok()?];
+        if !self.usual(asker) {
+            held.push(place(None, STRANGE_PROMPTS).acquire_owned().await.ok()?);
+        }
+        Some(Turn { _held: held, displaced: CancellationToken::new() })
     }
 }
 
@@ -196,7 +221,7 @@ fn make_room(book: &mut Book, now: Timestamp) {
 
 /// A person's turn to be asked; the next one's when dropped.
 pub(super) struct Turn {
-    _held: OwnedSemaphorePermit,
+    _held: Vec<OwnedSemaphorePermit>,
     displaced: CancellationToken,
 }
 
@@ -217,9 +242,11 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// It was not in vain, though it was not confirmed: the provider failed, another way was chosen.
-    pub(super) fn answered(mut self) {
-        self.asker = None;
+    /// It came to no answer: the provider failed, or another way was chosen. In vain is what has rung, and what was typed
+    /// but for the last `unjudged` codes.
+    pub(super) fn failed(mut self, rang: bool, unjudged: usize) {
+        self.rings = rang;
+        self.before = self.before.saturating_add(unjudged);
     }
 
     /// The person said yes.
@@ -305,7 +332,7 @@ mod tests {
         let (attempts, seconds) = book();
         let jane = jane("192.0.2.1");
         for _ in 0..9 {
-            ask(&attempts, &jane).answered();
+            ask(&attempts, &jane).failed(false, 1);
             ask(&attempts, &jane).confirmed();
         }
         for _ in 0..9 {

@@ -54,6 +54,7 @@ impl Conversation {
                 Ok(()) => return Ok(chosen.0.factor(chosen.1)),
                 Err(refused) => refused,
             };
+            self.line.forget();
             if let Some(word) = self.line.wanted() {
                 match find(&others, &word) {
                     Some(other) => chosen = other,
@@ -128,13 +129,20 @@ impl Conversation {
             |attempts: &Attempts| attempts.locked(&asker).map_or(Ok(()), |l| Err(NotConfirmed::Locked(l)));
         locked(&self.attempts)?;
         let lasts = provider.lasts().unwrap_or(self.timeout);
-        let turn = tokio::time::timeout(lasts, self.attempts.turn(&asker)).await;
+        let turn = async {
+            match way {
+                Way::Push | Way::Sms => self.attempts.turn(&asker).await,
+                Way::Code => self.attempts.prompt(&asker).await,
+            }
+        };
+        let turn = tokio::time::timeout(lasts, turn).await;
         let turn = turn.ok().flatten().ok_or(NotConfirmed::TimedOut)?;
         // Those before may have locked it meanwhile.
         locked(&self.attempts)?;
         let span = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::from_secs(60));
         question.tx = Tx::new(self.random.draw());
         question.expires = self.clock.now().saturating_add(span).unwrap_or(Timestamp::MAX);
+        self.line.has_rung();
         let attempt = self.attempts.begin(&asker, *way != Way::Code, self.line.codes());
         // A provider keeps its own time; this is the belt to its braces.
         let longest = lasts + Duration::from_secs(5);
@@ -163,12 +171,11 @@ impl Conversation {
                 Err(NotConfirmed::Fraud)
             }
             Verdict::TimedOut => Err(NotConfirmed::TimedOut),
-            // It was sent: whoever asks for another one each time, or hangs up, is asking in vain.
-            Verdict::Failed(cause @ (Cause::Switched | Cause::NoPlace)) if *way == Way::Sms => {
-                Err(NotConfirmed::Failed(cause))
-            }
             Verdict::Failed(cause) => {
-                attempt.answered();
+                // Whoever asks for another SMS each time, tries codes and then another way, or makes the provider fail, is
+                // asking in vain. A provider that fails has not judged the code that came last.
+                let unjudged = usize::from(!matches!(cause, Cause::Switched | Cause::NoPlace));
+                attempt.failed(self.line.has_rung(), unjudged);
                 Err(NotConfirmed::Failed(cause))
             }
         }
