@@ -76,11 +76,17 @@ const SHOWN: usize = 160;
 /// A command as a phone may show it: one line, nothing invisible, at most [`SHOWN`] characters.
 pub(super) fn shown(command: &str) -> String {
     let mut text = String::new();
-    for (n, c) in command.chars().enumerate() {
-        if n == SHOWN {
+    let mut shown = 0;
+    for c in command.chars() {
+        // Blanks would push what matters out of sight.
+        if c == ' ' && text.ends_with(' ') {
+            continue;
+        }
+        if shown == SHOWN {
             text.push('…');
             break;
         }
+        shown += 1;
         // Letters, digits, ASCII and spaces only: all that reorders, hides or breaks lines is escaped.
         if c.is_alphanumeric() || c.is_ascii_graphic() || c == ' ' {
             text.push(c);

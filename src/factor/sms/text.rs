@@ -9,6 +9,8 @@ use crate::secret::Secret;
 const ONE: usize = 160;
 /// A command is not cut below this.
 const LEAST: usize = 16;
+/// Nor is a work order below this: all that it names is confirmed at once.
+const ORDER: usize = 240;
 /// What stands for the rest of a command.
 const CUT: &str = "...";
 
@@ -40,7 +42,8 @@ pub(super) fn of(question: &Question, code: &str, german: bool) -> Secret {
                 }
             };
             let frame = Secret::new(write(&what("")));
-            let room = ONE.saturating_sub(septets(frame.reveal())).max(LEAST);
+            let least = if command.trim_start().starts_with("order ") { ORDER } else { LEAST };
+            let room = ONE.saturating_sub(septets(frame.reveal())).max(least);
             // A grave accent is none of the 7-bit letters: one would make the whole SMS half as long.
             write(&what(&cut(&ascii(&shown(command)).replace('`', "'"), room)))
         }
@@ -123,6 +126,15 @@ mod tests {
         }
         let far = of(&question(Some(&nasty), "[2001:db8:1111:2222:3333:4444:5555:6666]:22"), "012345", true);
         assert!(far.reveal().contains("2001:db8:1111:2222:3333:4444:5555:6666"));
+    }
+
+    #[test]
+    fn a_work_order_is_named_to_its_last_word_though_it_takes_a_second_sms() {
+        let sites = "praxis-a,praxis-b,praxis-c,praxis-d,praxis-e,praxis-f,praxis-g,praxis-h";
+        let order = format!("order T-1 -i {sites} --may backup,restore,hop-backup --for 60m");
+        for german in [false, true] {
+            assert!(text(Some(&order), german).contains(&order));
+        }
     }
 
     #[test]
