@@ -144,7 +144,11 @@ impl Opening {
         let factor = self.front.factor.load_full();
         let words = ask.0.words();
         let asking = factor.confirm(&self.who, &words, ask.site(), factor.number(), Reach::NOTHING);
-        let answered = asking.settled().await;
+        let answered = tokio::select! {
+            answered = asking.settled() => answered,
+            // Whoever asked has gone: the phone stops ringing, and the next question need not wait.
+            () = self.gone.cancelled() => Err(NotConfirmed::Broke("nobody is there any more")),
+        };
         match answered {
             Ok(confirmation) => {
                 let opened = self.front.gate.open(ask.clone(), &self.who, Some(&confirmation)).await;
