@@ -161,6 +161,7 @@ impl House {
             let (timeout, clock, random) = (gateway.factor_timeout, clock.clone(), random.clone());
             SecondFactor::new(directory, timeout, clock, random, alarm)
         };
+        told::remembered(&state, &factor).await?;
         let people = gateway.users.clone();
         let keeper = Doorkeeper::new(gateway.limits.clone(), clock.clone());
         for penalty in state.penalties(clock.now()).await? {

@@ -6,10 +6,12 @@
 mod orders;
 mod schema;
 mod slots;
+mod usual;
 mod work;
 
 pub use orders::OrderRecord;
 pub use slots::{LONGEST_HOLD, Slot};
+pub use usual::UsualRecord;
 pub use work::JobRecord;
 
 use std::collections::HashMap;

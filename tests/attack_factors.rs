@@ -10,6 +10,7 @@
 
 mod door;
 mod machine;
+mod served;
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,6 +30,7 @@ use pforte::identity::second_factor::{NotConfirmed, SecondFactor, Show, Trial};
 use pforte::names::{Fingerprint, SessionId, Source, Username};
 use pforte::random::Random;
 use pforte::secret::Secret;
+use served::Served;
 use tokio::sync::mpsc;
 
 /// Checks codes, and keeps them.
@@ -351,4 +353,49 @@ async fn blanks_do_not_push_a_command_out_of_the_phones_sight() {
     let seen = door.phone.seen();
     assert!(seen[1].message_en.starts_with("command \"konnektor backup\" on"), "{}", seen[1].message_en);
     door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_key_locks_its_owner_out_nowhere_that_she_works_after_a_restart_either() {
+    let mut door = Door::open(Setup::default()).await;
+    assert_eq!(door.ssh(&["whoami"]).await.code, 0);
+    door.house.close().await;
+    let served = Served::start(door.path()).await;
+    door.port = served.address.port();
+    door.phone_does("deny");
+    for place in 2..=7 {
+        let bind = format!("BindAddress=127.0.0.{place}");
+        for _ in 0..4 {
+            let denied = door.ssh_as(JANE, "jane", &["-o", &bind], &["whoami"]).await;
+            assert_eq!(denied.code, 255, "{denied:?}");
+        }
+    }
+    door.phone_does("approve");
+    let strange = door.ssh_as(JANE, "jane", &["-o", "BindAddress=127.0.0.9"], &["whoami"]).await;
+    assert!(strange.code == 255 && strange.stderr.contains("none for you with this key"), "{strange:?}");
+    let usual = door.ssh(&["whoami"]).await;
+    assert_eq!(usual.code, 0, "{usual:?}");
+    served.signal(rustix::process::Signal::TERM);
+    assert!(served.ended().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_stops_ringing_for_a_hop_whose_client_has_gone() {
+    let rules = "[[rule]]\nwho = [\"firm-*\"]\nmay = [\"hop backup\"]\non = [\"*\"]\nconfirm = true\n";
+    let phone_latency = Duration::from_secs(4);
+    let setup = Setup { rules: Some(rules.into()), phone_latency, ..Setup::default() };
+    let stage = Stage::with("inner = \"sealed\"", setup).await;
+    let door = &stage.door;
+    let mut ssh = door.ssh_command(JANE, "jane");
+    let mut open = ssh.args(["-W", &format!("{HOST}:22"), "127.0.0.1"]).spawn().unwrap();
+    for _ in 0..1000 {
+        if door.phone.questions() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    open.kill().await.unwrap();
+    let refused = door.wait_for("refused", 1).await;
+    assert_eq!(refused[0]["cause"], "factor-failed: nobody is there any more");
+    stage.close().await;
 }

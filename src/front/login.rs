@@ -302,7 +302,10 @@ impl Login {
                     .map(|(prompt, words)| (sentences::prompt(&prompt, &words, language), prompt.echoes()));
                 Answer::Show(ascii(&text), prompt)
             }
-            Standing::Confirmed(principal) => self.enter(principal).await,
+            Standing::Confirmed(principal) => {
+                self.front.remember_place(&principal).await;
+                self.enter(principal).await
+            }
             Standing::Refused(proof, why) => self.refused(&proof, why).await,
         }
     }

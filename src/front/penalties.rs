@@ -5,9 +5,11 @@ use jiff::Timestamp;
 
 use super::Front;
 use super::limits::{Offence, Penalty};
+use crate::identity::Principal;
 use crate::identity::second_factor::{NotConfirmed, SecondFactor};
 use crate::names::{Fingerprint, Source, Username};
 use crate::sentences;
+use crate::state::UsualRecord;
 
 impl Front {
     /// Somebody reported a question that they had not caused: every key of theirs is barred everywhere for a day, their
@@ -37,6 +39,19 @@ impl Front {
         // Small sins that are still collected end with this run.
         if in_force {
             self.state.penalise(&source, &key, until, reason);
+        }
+    }
+
+    /// Where somebody has confirmed is where they work, after a restart too.
+    pub(super) async fn remember_place(&self, principal: &Principal) {
+        let usual = UsualRecord {
+            user: principal.user().to_string(),
+            key: principal.key().to_string(),
+            address: principal.source().to_string(),
+            confirmed: principal.since(),
+        };
+        if let Err(e) = self.state.note_usual(&usual).await {
+            tracing::error!(user = %principal.user(), "a confirmed login is not remembered: {e}");
         }
     }
 

@@ -29,7 +29,7 @@ const PROMPTS: usize = 2;
 /// The same at all sources together that never confirmed anything: so many codes can be tried before they are counted.
 const STRANGE_PROMPTS: usize = FROM_STRANGE / VAIN;
 /// How long a source counts as one where this person has confirmed.
-const USUAL_FOR: SignedDuration = SignedDuration::from_hours(24 * 30);
+pub(super) const USUAL_FOR: SignedDuration = SignedDuration::from_hours(24 * 30);
 /// Entries remembered, of each kind.
 const REMEMBERED: usize = 65_536;
 
@@ -142,6 +142,13 @@ impl Attempts {
                 times.extend(std::iter::repeat_n(now, weight.min(VAIN)));
             }
         }
+    }
+
+    /// This was so before a restart.
+    pub(super) fn remember(&self, asker: Asker, confirmed: Timestamp) {
+        let mut book = self.book();
+        make_room(&mut book, self.clock.now());
+        book.askers.entry(asker).or_default().confirmed = Some(confirmed);
     }
 
     fn usual(&self, asker: &Asker) -> bool {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::attempts::{Asker, Attempts};
+use super::attempts::{Asker, Attempts, USUAL_FOR};
 use super::orders::Under;
 use super::{Connection, KeyProven, Principal, Who};
 use crate::clock::Clock;
@@ -122,6 +122,17 @@ impl SecondFactor {
     /// How much longer this key may not ask from here, after too many questions in vain.
     pub fn locked(&self, user: &Username, key: &Fingerprint, source: Source) -> Option<Duration> {
         self.attempts.locked(&Asker { user: user.clone(), key: key.clone(), source })
+    }
+
+    /// From when on a place where somebody has confirmed is one of theirs: it is not waited for, nor locked, because of what
+    /// their key does elsewhere.
+    pub fn usual_since(&self) -> Timestamp {
+        self.clock.now().checked_sub(USUAL_FOR).unwrap_or(Timestamp::MIN)
+    }
+
+    /// Somebody has confirmed with this key from there, before a restart.
+    pub fn remember(&self, user: Username, key: Fingerprint, source: Source, confirmed: Timestamp) {
+        self.attempts.remember(Asker { user, key, source }, confirmed);
     }
 
     /// Lets somebody in who has confirmed work orders with this key from this address: nobody is asked, and nothing but

@@ -7,7 +7,7 @@ use sqlx::{Row as _, Sqlite, Transaction};
 use super::StateError;
 
 /// The schema, one step after the other; a step that was released is never edited.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE totp_step (
         username TEXT PRIMARY KEY NOT NULL,
@@ -82,6 +82,15 @@ const MIGRATIONS: [&str; 4] = [
         begun_at BIGINT NOT NULL,
         ends_at BIGINT NOT NULL,
         PRIMARY KEY (username, ticket)
+    );
+",
+    "
+    CREATE TABLE usual_source (
+        username TEXT NOT NULL,
+        key TEXT NOT NULL,
+        address TEXT NOT NULL,
+        confirmed_at BIGINT NOT NULL,
+        PRIMARY KEY (username, key, address)
     );
 ",
 ];

@@ -1,0 +1,66 @@
+//! Where people have confirmed logins, so that a restart does not make strangers of them.
+//! Absent on purpose: what follows from it.
+
+use jiff::Timestamp;
+use sqlx::Row as _;
+
+use super::{State, StateError, time};
+
+/// Rows that are kept; the oldest go.
+const KEPT: i64 = 65_536;
+
+/// A login that was confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsualRecord {
+    /// Whose.
+    pub user: String,
+    /// With which key.
+    pub key: String,
+    /// From which address.
+    pub address: String,
+    /// When, last.
+    pub confirmed: Timestamp,
+}
+
+impl State {
+    /// Notes that this person has confirmed with this key from there.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn note_usual(&self, usual: &UsualRecord) -> Result<(), StateError> {
+        sqlx::query(
+            "INSERT INTO usual_source (username, key, address, confirmed_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (username, key, address) DO UPDATE SET confirmed_at = excluded.confirmed_at",
+        )
+        .bind(&usual.user)
+        .bind(&usual.key)
+        .bind(&usual.address)
+        .bind(usual.confirmed.as_microsecond())
+        .execute(&self.0.store.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Those of `since` and later; earlier ones are removed.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn usual(&self, since: Timestamp) -> Result<Vec<UsualRecord>, StateError> {
+        let pool = &self.0.store.pool;
+        let since = since.as_microsecond();
+        sqlx::query("DELETE FROM usual_source WHERE confirmed_at < $1").bind(since).execute(pool).await?;
+        sqlx::query(
+            "DELETE FROM usual_source WHERE rowid IN
+             (SELECT rowid FROM usual_source ORDER BY confirmed_at DESC LIMIT -1 OFFSET $1)",
+        )
+        .bind(KEPT)
+        .execute(pool)
+        .await?;
+        let rows = sqlx::query("SELECT username, key, address, confirmed_at FROM usual_source");
+        let usual = |row: sqlx::sqlite::SqliteRow| {
+            let (user, key, address) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            Ok(UsualRecord { user, key, address, confirmed: time(row.try_get(3)?) })
+        };
+        rows.fetch_all(pool).await?.into_iter().map(usual).collect()
+    }
+}
