@@ -437,6 +437,7 @@ impl Front {
             let over = || who.has_outlived_its_orders(now).then_some("order-ended");
             gone.then_some("key-removed").or_else(over)
         });
+        self.works.orders.end_unless(|user, key, from| keys.holds(user, key, from, now).is_ok());
         self.registry.end(|who| {
             keys.holds(who.user(), who.key(), who.source(), now).err().map(|why| {
                 let text = match self.language {

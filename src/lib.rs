@@ -19,7 +19,7 @@
 //! | [`template`] | texts with placeholders: an SMS gateway's request or command line |
 //! | [`asks`] | what can be asked for, as data |
 //! | [`config`] | `policy/` → data, every error at once with its place |
-//! | [`state`] | what outlives a restart: used codes, learned certificates, penalties |
+//! | [`state`] | what outlives a restart: used codes, learned certificates, penalties, where people confirmed |
 //! | [`factor`] | the second factor's providers: a question goes out, a verdict comes back |
 //! | [`authority`] | the gateway's own certificate authorities: for host keys, for technicians at a target |
 //! | [`identity`] | `KeyProven`, `Principal`, `Machine`: the proofs, and the only places that make them |

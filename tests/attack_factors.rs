@@ -399,3 +399,30 @@ async fn a_phone_stops_ringing_for_a_hop_whose_client_has_gone() {
     assert_eq!(refused[0]["cause"], "factor-failed: nobody is there any more");
     stage.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_removed_and_comes_back_does_not_bring_its_orders_along() {
+    let mut door = Door::open(with_orders()).await;
+    let words = ["order", "T-1", "-i", "praxis-mueller", "--may", "backup", "--for", "60m"];
+    assert_eq!(door.ssh(&words).await.code, 0);
+    let file = door.path().join(format!("keys/{JANE}.pub"));
+    let key = std::fs::read_to_string(&file).unwrap();
+    let other = door.make_key("other");
+    door.register(JANE, &other);
+    door.reload().await;
+    door.house.front().recheck();
+    door.register(JANE, &key);
+    door.reload().await;
+    let refused = async |door: &Door| {
+        let mut backup = door.ssh_command(JANE, "jane");
+        backup.args(BATCH).args(["127.0.0.1", "konnektor", "backup"]);
+        let backup = ran(backup).await;
+        assert_eq!(backup.code, 255, "{backup:?}");
+    };
+    refused(&door).await;
+    door.house.close().await;
+    let served = Served::start(door.path()).await;
+    door.port = served.address.port();
+    refused(&door).await;
+    served.kill().await;
+}

@@ -69,6 +69,9 @@ struct Book {
     strange: HashMap<(Username, Fingerprint), Vec<Timestamp>>,
 }
 
+/// Prompts for codes of a key at a source, or of a key at all sources that are strange.
+type Prompting = (Username, Fingerprint, Option<Source>);
+
 /// Whose question is open, and whether it gives way.
 struct Place {
     semaphore: Arc<Semaphore>,
@@ -81,8 +84,7 @@ pub(super) struct Attempts {
     clock: Clock,
     book: Mutex<Book>,
     turns: Mutex<HashMap<Username, Place>>,
-    /// Prompts for codes: of a key at a source, and of a key at all that are strange.
-    prompts: Mutex<HashMap<(Username, Fingerprint, Option<Source>), Arc<Semaphore>>>,
+    prompts: Mutex<HashMap<Prompting, Arc<Semaphore>>>,
 }
 
 impl Attempts {

@@ -234,12 +234,35 @@ impl Orders {
         for order in &closed {
             order.closed.store(true, Ordering::SeqCst);
         }
-        for order in &closed {
+        self.forget(&closed).await;
+        closed
+    }
+
+    async fn forget(&self, closed: &[Arc<WorkOrder>]) {
+        // One of the same name that is begun meanwhile is written down after this, and stays.
+        let _turn = self.writing.lock().await;
+        for order in closed {
+            if self.of(&order.user).iter().any(|open| open.ticket == order.ticket) {
+                continue;
+            }
             if let Err(e) = self.state.end_order(order.user.as_str(), order.ticket.as_str()).await {
                 tracing::error!(ticket = %order.ticket, "a closed work order stays in the state: {e}");
             }
         }
-        closed
+    }
+
+    /// Closes all whose key counts no more from where they were confirmed: it may come back, they do not.
+    pub fn end_unless(self: &Arc<Self>, holds: impl Fn(&Username, &Fingerprint, IpAddr) -> bool) {
+        let mut gone: Vec<_> = self.all().clone();
+        gone.retain(|order| !holds(&order.user, &order.key, order.from));
+        if gone.is_empty() {
+            return;
+        }
+        for order in &gone {
+            order.closed.store(true, Ordering::SeqCst);
+        }
+        let orders = self.clone();
+        tokio::spawn(async move { orders.forget(&gone).await });
     }
 
     /// The open orders that this key, from this address, has confirmed.
