@@ -426,3 +426,40 @@ async fn a_key_that_was_removed_and_comes_back_does_not_bring_its_orders_along()
     refused(&door).await;
     served.kill().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_came_of_commands_outlasts_a_restart_too() {
+    let rules = "[[rule]]\nwho = [\"firm-*\"]\nmay = [\"*\"]\non = [\"*\"]\nconfirm = true\n";
+    let mut door = Door::open(Setup { rules: Some(rules.into()), ..Setup::default() }).await;
+    let socket = door.path().join("master");
+    let mut master = door.ssh_command(JANE, "jane");
+    let mut master = master.args(["-M", "-N", "-S"]).arg(&socket).arg("127.0.0.1").spawn().unwrap();
+    for _ in 0..1000 {
+        if socket.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    door.phone_does("deny");
+    for _ in 0..4 {
+        let mut ssh = door.ssh_command(JANE, "jane");
+        ssh.arg("-S").arg(&socket).args(["127.0.0.1", "konnektor", "backup"]);
+        assert_eq!(ran(ssh).await.code, 77);
+    }
+    // Half a second later at the latest it is written down.
+    for _ in 0..500 {
+        door.house.front().recheck();
+        if !door.house.front().state.penalties(Timestamp::now()).await.unwrap().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    master.kill().await.unwrap();
+    door.house.close().await;
+    let served = Served::start(door.path()).await;
+    door.port = served.address.port();
+    door.phone_does("approve");
+    let barred = door.ssh(&["whoami"]).await;
+    assert!(barred.code == 255 && barred.stderr.contains("Barred from here for"), "{barred:?}");
+    served.kill().await;
+}

@@ -315,7 +315,7 @@ impl Login {
             NotConfirmed::Fraud => self.front.fraud(proof.user(), proof.key()),
             // What was in vain is counted where it was asked; a lock that came of it outlasts a restart.
             NotConfirmed::Denied | NotConfirmed::TimedOut | NotConfirmed::WrongCode(_) => {
-                self.front.remember_lock(&self.factor, proof.user(), proof.key(), self.source());
+                self.front.remember_locks();
             }
             NotConfirmed::Failed(_)
             | NotConfirmed::Broke(_)

@@ -1,12 +1,10 @@
 //! What follows from misbehaviour: penalties that outlast a restart, and the end of what a thief may have opened.
 //! Absent on purpose: counting; that is the doorkeeper's and the second factor's.
 
-use jiff::Timestamp;
-
 use super::Front;
 use super::limits::{Offence, Penalty};
 use crate::identity::Principal;
-use crate::identity::second_factor::{NotConfirmed, SecondFactor};
+use crate::identity::second_factor::NotConfirmed;
 use crate::names::{Fingerprint, Source, Username};
 use crate::sentences;
 use crate::state::UsualRecord;
@@ -55,16 +53,11 @@ impl Front {
         }
     }
 
-    /// A lock that came of questions in vain is in force after a restart too.
-    pub(super) fn remember_lock(
-        &self,
-        factor: &SecondFactor,
-        user: &Username,
-        key: &Fingerprint,
-        source: Source,
-    ) {
-        let Some(left) = factor.locked(user, key, source) else { return };
-        let until = self.clock.now().checked_add(left).unwrap_or(Timestamp::MAX);
-        self.state.penalise(&source.to_string(), key.as_str(), until, "not-confirmed");
+    /// A lock that came of questions in vain is in force after a restart too, wherever they were asked, and whether anybody
+    /// waited for the answer or not.
+    pub(super) fn remember_locks(&self) {
+        for (key, source, until) in self.factor.load().fresh_locks() {
+            self.state.penalise(&source.to_string(), key.as_str(), until, "not-confirmed");
+        }
     }
 }

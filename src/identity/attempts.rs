@@ -67,6 +67,8 @@ struct Book {
     askers: HashMap<Asker, Record>,
     /// Questions in vain from where nothing was ever confirmed.
     strange: HashMap<(Username, Fingerprint), Vec<Timestamp>>,
+    /// Locks that nobody has written down yet.
+    fresh: Vec<(Asker, Timestamp)>,
 }
 
 /// Prompts for codes of a key at a source, or of a key at all sources that are strange.
@@ -136,7 +138,12 @@ impl Attempts {
             record.until = now.checked_add(length).ok();
             record.locked.push(now);
             record.vain.clear();
+            let until = record.until;
+            if let (Some(until), true) = (until, book.fresh.len() < REMEMBERED) {
+                book.fresh.push((asker.clone(), until));
+            }
         }
+        let record = book.askers.entry(asker.clone()).or_default();
         if record.confirmed.is_none() {
             let times = book.strange.entry((asker.user, asker.key)).or_default();
             times.retain(|time| now.duration_since(*time) < HOUR);
@@ -144,6 +151,11 @@ impl Attempts {
                 times.extend(std::iter::repeat_n(now, weight.min(VAIN)));
             }
         }
+    }
+
+    /// The locks since this was asked last, and when each ends.
+    pub(super) fn fresh(&self) -> Vec<(Asker, Timestamp)> {
+        std::mem::take(&mut self.book().fresh)
     }
 
     /// This was so before a restart.

@@ -130,6 +130,12 @@ impl SecondFactor {
         self.clock.now().checked_sub(USUAL_FOR).unwrap_or(Timestamp::MIN)
     }
 
+    /// The locks since this was asked last, wherever the questions in vain were asked: whose, and when each ends.
+    pub fn fresh_locks(&self) -> Vec<(Fingerprint, Source, Timestamp)> {
+        let fresh = self.attempts.fresh().into_iter();
+        fresh.map(|(asker, until)| (asker.key, asker.source, until)).collect()
+    }
+
     /// Somebody has confirmed with this key from there, before a restart.
     pub fn remember(&self, user: Username, key: Fingerprint, source: Source, confirmed: Timestamp) {
         self.attempts.remember(Asker { user, key, source }, confirmed);
