@@ -75,9 +75,9 @@ impl Provider for Breaks {
                 Ok(code) => code,
                 Err(cause) => return Verdict::Failed(cause),
             };
-            match self.0.check(&question.user, &code, question.expires).await {
-                Verdict::Denied => {}
-                other => return other,
+            let verdict = self.0.check(&question.user, &code, question.expires).await;
+            if verdict != Verdict::Denied {
+                return verdict;
             }
         }
     }
@@ -133,7 +133,7 @@ impl Directory for Everybody {
 fn factor(first: Arc<dyn Provider>, second: Option<Arc<dyn Provider>>) -> SecondFactor {
     let providers = Providers { first, second, contact: Contact::default(), menu: false };
     let (alarm, _) = mpsc::channel(1);
-    let timeout = Duration::from_secs(60);
+    let timeout = Duration::from_mins(1);
     SecondFactor::new(Arc::new(Everybody(providers)), timeout, Clock::system(), Random::system(), alarm)
 }
 
