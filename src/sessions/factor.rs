@@ -37,7 +37,9 @@ enum Doing {
 /// Standard output cannot be written, or the gateway broke off.
 pub async fn run(options: Options) -> anyhow::Result<u8> {
     let Options { doing: Doing::Test { user }, place } = options;
-    let (mut line, language) = match super::reach(&place, Ask::Factor { user: user.clone() }).await {
+    let german = place.lang.map(|lang| matches!(lang, super::Lang::De));
+    let ask = Ask::Factor { user: user.clone(), german };
+    let (mut line, language) = match super::reach(&place, ask).await {
         Ok(reached) => reached,
         Err(code) => return Ok(code),
     };
