@@ -247,19 +247,18 @@ impl Talk {
         let mut show = Show::default();
         let asked = std::mem::take(&mut self.asked);
         // What was said since has overtaken the answer: it was to a question that is over.
-        match self.said.try_recv() {
-            Ok(said) => show.add(said),
-            Err(_) => {
-                if asked {
-                    // An answer that nobody asked for is for nobody; no answer is an empty one.
-                    let answer = answer.unwrap_or_else(|| Secret::new(String::new()));
-                    self.answers.try_send(answer).ok();
-                }
-                match tokio::time::timeout(at_most, self.said.recv()).await {
-                    Err(_) => return Ok(show),
-                    Ok(Some(said)) => show.add(said),
-                    Ok(None) => {}
-                }
+        if let Ok(said) = self.said.try_recv() {
+            show.add(said);
+        } else {
+            if asked {
+                // An answer that nobody asked for is for nobody; no answer is an empty one.
+                let answer = answer.unwrap_or_else(|| Secret::new(String::new()));
+                self.answers.try_send(answer).ok();
+            }
+            match tokio::time::timeout(at_most, self.said.recv()).await {
+                Err(_) => return Ok(show),
+                Ok(Some(said)) => show.add(said),
+                Ok(None) => {}
             }
         }
         while show.prompt.is_none() {

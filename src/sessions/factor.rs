@@ -4,13 +4,10 @@
 use std::io::Write as _;
 
 use super::ask::Line;
-use super::{CANNOT_JOURNAL, FAILED, REFUSED, complain, text};
+use super::{AWAY, FAILED, REFUSED, complain, text};
 use crate::config::Language;
 use crate::control::{Ask, Cause, Say, Typed};
 use crate::names::Username;
-
-/// `EX_UNAVAILABLE`
-const AWAY: u8 = 69;
 
 /// `pforte factor`
 #[derive(clap::Args)]
@@ -76,17 +73,7 @@ pub async fn run(options: Options) -> anyhow::Result<u8> {
             }
             Say::Refused { cause } => {
                 complain(text::refused(cause, language));
-                return Ok(match cause {
-                    Cause::NotPermitted => REFUSED,
-                    Cause::CannotJournal => CANNOT_JOURNAL,
-                    Cause::Busy
-                    | Cause::TooSlow
-                    | Cause::BadRequest
-                    | Cause::NoSuch
-                    | Cause::NoTerminal
-                    | Cause::Several
-                    | Cause::Ending => FAILED,
-                });
+                return Ok(super::code_of(cause));
             }
             Say::Session(_)
             | Say::Way(_)
