@@ -2,7 +2,9 @@
 Absent on purpose: the login rules of a well-behaved client. paramiko brings the key exchange and the channels."""
 
 import base64
+import contextlib
 import functools
+import io
 import json
 import queue
 import socket
@@ -225,25 +227,33 @@ class Knocker:
         self.line.close()
 
 
-def client(port, user, key, command, disabled=None):
-    """paramiko as people use it."""
+def client(port, user, key, command, disabled=None, types=None):
+    """paramiko as people use it; with `types` it does keyboard-interactive too, and types these lines."""
     ssh = paramiko.SSHClient()
     ssh.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+    shown, more = io.StringIO(), {}
+    if types is not None:
+        # Its usual transport asks for the service again before each method.
+        more["transport_factory"] = paramiko.ServiceRequestingTransport
+        # paramiko prints what is shown and reads what is typed, as input() does.
+        sys.stdin = io.StringIO("".join(line + "\n" for line in types))
     try:
-        ssh.connect(
-            "127.0.0.1",
-            port,
-            user,
-            key_filename=key,
-            allow_agent=False,
-            look_for_keys=False,
-            auth_timeout=60,
-            disabled_algorithms=disabled,
-        )
+        with contextlib.redirect_stdout(shown):
+            ssh.connect(
+                "127.0.0.1",
+                port,
+                user,
+                key_filename=key,
+                allow_agent=False,
+                look_for_keys=False,
+                auth_timeout=60,
+                disabled_algorithms=disabled,
+                **more,
+            )
     except Exception as refused:
-        return {"error": f"{type(refused).__name__}: {refused}"}
+        return {"error": f"{type(refused).__name__}: {refused}", "shown": shown.getvalue()}
     _, out, err = ssh.exec_command(command)
-    told = {"stdout": out.read().decode(), "stderr": err.read().decode()}
+    told = {"stdout": out.read().decode(), "stderr": err.read().decode(), "shown": shown.getvalue()}
     told["code"] = out.channel.recv_exit_status()
     ssh.close()
     return told
