@@ -8,10 +8,10 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::config::{Place, Problems};
+use crate::config::{Kind, Place, Problems};
 use crate::house::{self, Loaded};
 use crate::init::{HOST_CA, USER_CA};
-use crate::names::{Fingerprint, Username};
+use crate::names::{Fingerprint, Firm, Username};
 use crate::vault::{self, VaultError};
 use host::Way;
 
@@ -91,6 +91,7 @@ fn text_of(loaded: &Loaded, user: Option<&Username>) -> String {
         if keys.is_empty() {
             text.push_str("  no key in keys/: cannot log in\n");
         }
+        text.extend(["  confirms by  ", &confirms(loaded, user), "\n"]);
         let reach = loaded.policy.reach(user);
         if reach.is_empty() {
             text.push_str("  may  nothing: no rule names this person\n");
@@ -98,7 +99,10 @@ fn text_of(loaded: &Loaded, user: Option<&Username>) -> String {
         for (family, site, terms) in reach {
             let consent = if terms.needs_consent { ", if the customer consents" } else { "" };
             let confirm = if terms.confirm { ", confirmed each time" } else { "" };
-            let line = format!("  may  {} at {site} ({}{consent}{confirm})\n", family.as_str(), terms.rule);
+            let order =
+                terms.order.map(|longest| format!(", in orders up to {} min", longest.as_secs() / 60));
+            let (family_name, rule, order) = (family.as_str(), &terms.rule, order.unwrap_or_default());
+            let line = format!("  may  {family_name} at {site} ({rule}{consent}{confirm}{order})\n");
             text.push_str(&line);
             if let Some(way) = Way::of(&loaded.config, family, &site).text() {
                 text.extend(["       ", &way, "\n"]);
@@ -117,13 +121,49 @@ fn json_of(loaded: &Loaded, user: Option<&Username>) -> serde_json::Value {
             json!({
                 "command": family.as_str(), "site": site.as_str(), "rule": &*terms.rule,
                 "needs_consent": terms.needs_consent, "confirm": terms.confirm,
+                "order_minutes": terms.order.map(|longest| longest.as_secs() / 60),
                 "host": Way::of(&loaded.config, family, &site).json(),
             })
         });
         let keys: Vec<&str> = keys_of(loaded, user).iter().map(|(key, _)| key.as_str()).collect();
-        json!({ "user": user.as_str(), "keys": keys, "may": may.collect::<Vec<_>>() })
+        let of = loaded.config.factor_of(user);
+        json!({
+            "user": user.as_str(), "keys": keys, "may": may.collect::<Vec<_>>(),
+            "second_factor": {
+                "provider": of.first.1.as_str(), "second": of.second.map(|(_, kind)| kind.as_str()),
+                "menu": of.menu, "as": of.person.and_then(|p| p.external.as_deref()),
+                "phone": of.person.and_then(|p| p.phone.as_ref()).is_some(),
+            },
+        })
     });
     json!({ "ok": true, "users": people.collect::<Vec<_>>() })
+}
+
+/// `duo, or sms to …78; asked which`
+fn confirms(loaded: &Loaded, user: &Username) -> String {
+    let of = loaded.config.factor_of(user);
+    let named = |(firm, kind): (Option<&Firm>, Kind)| {
+        let whose = firm.map(|firm| format!(" of {firm}")).unwrap_or_default();
+        let phone = of.person.and_then(|person| person.phone.as_ref());
+        if kind != Kind::Sms {
+            return format!("{kind}{whose}");
+        }
+        match phone {
+            Some(phone) => format!("{kind}{whose} to {phone}"),
+            None => format!("{kind}{whose}, but no phone is on file"),
+        }
+    };
+    let mut text = named(of.first);
+    if let Some(second) = of.second {
+        text.extend([", or ", &named(second)]);
+    }
+    if let Some(name) = of.person.and_then(|person| person.external.as_deref()) {
+        text.extend([", as ", name]);
+    }
+    if of.menu {
+        text.push_str("; asked which");
+    }
+    text
 }
 
 fn problems_of(problems: &Problems) -> serde_json::Value {

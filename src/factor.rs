@@ -201,6 +201,9 @@ pub enum Cause {
     /// The provider lets the person through without asking them, and the settings do not take that for an answer.
     #[error("provider would let the person through unasked, which the settings do not allow")]
     Bypassed,
+    /// The provider does not let this person confirm at all: its own policy, or locked out there.
+    #[error("person not allowed by the provider")]
+    NotAllowed,
     /// No phone number is on file.
     #[error("no phone number on file")]
     NoPhone,

@@ -21,6 +21,9 @@ pub const RULES: &str = include_str!("../policy/rules.toml");
 /// The shipped `policy/sites/praxis-mueller.toml`.
 pub const SITE: &str = include_str!("../policy/sites/praxis-mueller.toml");
 
+/// The shipped `policy/firms/firm.toml`.
+pub const FIRM: &str = include_str!("../policy/firms/firm.toml");
+
 /// The comment of the key behind host certificates.
 pub const HOST_CA: &str = "pforte host authority";
 /// The comment of the key behind user certificates.
@@ -120,6 +123,8 @@ pub fn run(dir: &Path, random: &Random) -> Result<String> {
         bail!("{} holds a policy already; nothing was written", dir.display());
     }
     Start::example(random).write(dir)?;
+    fs::DirBuilder::new().mode(0o755).create(dir.join("policy/firms")).context("make policy/firms")?;
+    write_new(&dir.join("policy/firms/firm.toml"), FIRM.as_bytes(), 0o644)?;
     let host_key = ssh_key::PublicKey::read_openssh_file(dir.join("state/host_ed25519.pub"))?;
     let host_key = host_key.fingerprint(ssh_key::HashAlg::Sha256);
     let dir = dir.display();
@@ -128,7 +133,8 @@ pub fn run(dir: &Path, random: &Random) -> Result<String> {
          1. {dir}/policy/sites/praxis-mueller.toml: your customer, their Konnektor's address\n   \
             and its password into {dir}/secrets/praxis-mueller: nothing starts while that file says {NO_SECRET}\n\
          2. {dir}/keys/FIRM-GIVEN.FAMILY.pub: a technician's public key (ssh-ed25519, or RSA of 4096 bits)\n\
-         3. {dir}/policy/rules.toml: who may do what where; {dir}/policy/gateway.toml: where to listen, and which second factor\n\
+         3. {dir}/policy/rules.toml: who may do what where; {dir}/policy/gateway.toml: where to listen, and which second factor;\n   \
+            {dir}/policy/firms/FIRM.toml: where a firm or a person confirms otherwise\n\
          Then: pforte check --config {dir}, and: pforte serve --config {dir}\n\
          What a technician installs: pforte kit FIRM-GIVEN.FAMILY --out FOLDER --config {dir}\n\
          The host key, for those who log in the first time: {host_key}\n"

@@ -19,10 +19,10 @@
 //! | [`template`] | texts with placeholders: an SMS gateway's request or command line |
 //! | [`asks`] | what can be asked for, as data |
 //! | [`config`] | `policy/` → data, every error at once with its place |
-//! | [`state`] | what outlives a restart: used codes, learned certificates, penalties |
-//! | [`factor`] | the second factor's providers: a question goes out, a verdict comes back |
+//! | [`state`] | what outlives a restart: used codes, learned certificates, penalties, work orders |
+//! | [`factor`] | the second factor's providers: a question goes out, sentences and answers pass over a `Line`, a verdict comes back |
 //! | [`authority`] | the gateway's own certificate authorities: for host keys, for technicians at a target |
-//! | [`identity`] | `KeyProven`, `Principal`, `Machine`: the proofs, and the only places that make them |
+//! | [`identity`] | `KeyProven`, `Principal`, `Machine`: the proofs, and the only places that make them; who asked in vain how often; work orders |
 //! | [`grants`] | the customer's consent (so far: nobody has a switch, so nobody has consented) |
 //! | [`policy`] | `decide`: pure, no clock, no I/O |
 //! | [`journal`] | append-only, chained, durable; `Permit` → `Started` |
@@ -39,7 +39,7 @@
 //! | [`transfers`] | which files a relayed channel moved, read from its bytes |
 //! | [`prompt`] | a line editor over any byte stream |
 //! | [`front`] | the only SSH server: login, limits, sessions; its own small SFTP over the vault |
-//! | [`control`], [`sessions`] | the local socket on which an operator lists, ends and watches; the command that asks there |
+//! | [`control`], [`sessions`] | the local socket on which an operator lists, ends, watches, and tests a factor; the commands that ask there |
 //! | [`kit`] | what a technician installs, filled in from the policy; `contrib/` holds its templates |
 //! | [`direct`] | `pforte konnektor`: a box from the practice's own PC, no gateway in between |
 //! | [`house`], [`check`], [`init`], [`ledger`], [`play`], [`demo`] | build the parts, and the subcommands |
@@ -62,6 +62,9 @@
 //! - What nobody asked for, a scheduled backup, has a proof beside `Started`: `journal::started::Routine`, from `policy::Standing`.
 //! - A recording is no object of the vault: it is a file that grows, frame by frame, each sealed for the vault's recipients, so that
 //!   one that kill -9 cut still plays. Its SHA-256 stands in the journal.
+//! - A provider is no file below `identity::second_factor`: it gets a `Line` to the person and gives a verdict; which way, whose turn, and a
+//!   second one after the first failed are a `Conversation`'s, which can make no proof either.
+//! - Whoever comes under a work order is a `Principal` that the policy asks back for everything the order does not name.
 //! - What is done within a relayed session is asked for again, thing by thing (`asks::Act`): the policy that counts is today's.
 //!
 //! # What remains different from sshd
@@ -91,6 +94,8 @@
 //! | the listener for callbacks, and questions open on it, outlive a reload | `tests/door_ntfy.rs` |
 //! | a code by SMS opens once, on the connection it was made for, and is in no log and no file of ours | `tests/factor_sms*.rs`, `tests/door_sms.rs` |
 //! | what is filled into a request or a command line stays one value, whatever it holds | `template::tests`, `tests/factor_sms*.rs` |
+//! | the fourth question in vain locks one person, key and source, and nobody else; a strange place gives way to the usual one | `identity::attempts`, `tests/door_factors.rs`, `tests/door_limits.rs` |
+//! | a work order opens what it names, to its key and address, until it ends; every other ask wants its own yes | `tests/door_orders.rs` |
 //! | a client that skips the key, or changes its name between the factors, is out | `tests/past_holes.rs` (R27, R58), `tests/door_keys.rs` |
 //! | no shell; nothing a client sent becomes part of a command line | `commands::parse` tests, `tests/door_commands.rs` |
 //! | addresses to dial come from `policy/sites` alone | `clippy.toml` bans every other dial; `tests/imports.rs` |

@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "helpers of tests are tests, and run real clients"
@@ -281,6 +282,31 @@ async fn hops_and_rsync_live_with_one_approval_though_the_outer_client_waits_ten
     let synced = ran(rsync).await;
     assert_eq!(synced.code, 0, "{synced:?}");
     assert_eq!(std::fs::read_to_string(stage.sshd.path().join("synced")).unwrap(), "content\n");
+    assert_eq!(door.phone.questions(), 2, "the login's and the order's");
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ansible_works_under_an_order_with_a_connection_for_each_of_its_steps() {
+    let stage = Stage::with("", with_rules()).await;
+    let door = &stage.door;
+    let words = ["order", "T-8", "-i", "praxis-mueller", "--may", "hop-backup", "--for", "30m"];
+    assert_eq!(door.ssh(&words).await.code, 0);
+    door.phone_does("silent");
+    let way =
+        format!("-F {} -o BatchMode=yes -o ControlMaster=no -o ControlPath=none", stage.config.display());
+    let inventory =
+        format!("{HOST} ansible_python_interpreter=/usr/bin/python3 ansible_ssh_common_args='{way}'\n");
+    std::fs::write(door.path().join("inventory"), inventory).unwrap();
+    let venv =
+        std::env::var("PFORTE_VENV").expect("PFORTE_VENV names no Python environment; tests/run makes one");
+    let mut ansible = tokio::process::Command::new(std::path::Path::new(&venv).join("bin/ansible"));
+    ansible.args(["all", "-i", "inventory", "-m", "ping"]).current_dir(door.path()).stdin(Stdio::null());
+    ansible.env("ANSIBLE_CONFIG", "none.cfg").env("HOME", door.path()).env("ANSIBLE_LOCAL_TEMP", door.path());
+    let pinged = ran(ansible).await;
+    assert_eq!(pinged.code, 0, "{pinged:?}");
+    assert!(pinged.stdout.contains("\"ping\": \"pong\""), "{pinged:?}");
+    assert!(door.events("login").len() > 3, "several connections");
     assert_eq!(door.phone.questions(), 2, "the login's and the order's");
     stage.close().await;
 }

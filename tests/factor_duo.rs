@@ -113,7 +113,7 @@ async fn every_end_of_a_push_but_a_yes_refuses() {
         (Answer::Deny, Verdict::Denied, None),
         (Answer::Fraud, Verdict::Fraud, None),
         (Answer::Timeout, Verdict::TimedOut, None),
-        (Answer::LockedOut, Verdict::Denied, Some(words("locked_out"))),
+        (Answer::LockedOut, Verdict::Failed(Cause::NotAllowed), Some(words("locked_out"))),
         (Answer::Silent(Duration::from_millis(50)), Verdict::TimedOut, None),
         (Answer::Silent(Duration::from_mins(1)), Verdict::TimedOut, None),
         (Answer::States(vec![("allow", "bypass")]), Verdict::Failed(Cause::Bypassed), None),
@@ -149,8 +149,12 @@ async fn twenty_polls_are_enough() {
 async fn who_is_denied_or_not_enrolled_is_told_and_nothing_rings() {
     let duo = janes().await;
     for (preauth, verdict, say) in [
-        (Preauth::Deny("Your account is\u{1b} disabled"), Verdict::Denied, "Your account is  disabled"),
-        (Preauth::Deny(""), Verdict::Denied, ""),
+        (
+            Preauth::Deny("Your account is\u{1b} disabled"),
+            Verdict::Failed(Cause::NotAllowed),
+            "Your account is  disabled",
+        ),
+        (Preauth::Deny(""), Verdict::Failed(Cause::NotAllowed), ""),
         (
             Preauth::Enroll("https://duo.example/enrol/1"),
             Verdict::Failed(Cause::NotEnrolled),

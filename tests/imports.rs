@@ -95,7 +95,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "prompt",
         ],
     ),
-    ("control", &["names", "clock", "config", "identity", "journal", "live", "front"]),
+    ("control", &["names", "clock", "secret", "config", "identity", "journal", "sentences", "live", "front"]),
 ];
 
 /// Builds or asks for everything.

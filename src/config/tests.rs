@@ -209,7 +209,7 @@ fn one_mistake_gives_one_line() {
     alone(gateway, "[second_factor.webhook]", "[second_factor.webhok]", "did you mean \"webhook\"?");
     alone(gateway, "\"webhook\"  ", "\"exec\"  ", "needs the table [second_factor.exec]");
     alone(gateway, "provider =", "provder =", "unknown field \"provder\", did you mean \"provider\"?");
-    alone(gateway, "\"webhook\"  ", "\"webhok\"  ", "\"webhok\": is none of");
+    alone(gateway, "\"webhook\"  ", "\"webhok\"  ", "provider: \"webhok\" is none of");
     alone(site, "password = {", "pasword = {", "unknown field \"pasword\", did you mean \"password\"?");
     alone(site, "[konnektor.main]", "[konnektor.incoming]", "no Konnektor can be called \"incoming\"");
     alone(site, "\npassword = {", "\n# password = {", "[konnektor.main] needs the field \"password\"");

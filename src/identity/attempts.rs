@@ -26,6 +26,8 @@ const FROM_STRANGE: usize = 24;
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// How long a source counts as one where this person has confirmed.
 const USUAL_FOR: SignedDuration = SignedDuration::from_hours(24 * 30);
+/// How often a usual place looks whether a strange one has come before it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Entries remembered, of each kind.
 const REMEMBERED: usize = 65_536;
 
@@ -160,16 +162,16 @@ impl Attempts {
             });
             (place.semaphore.clone(), place.gives_way.clone())
         };
+        // One place in the queue, kept until it is ours.
+        let mut acquire = std::pin::pin!(semaphore.acquire_owned());
         let held = loop {
             if usual && let Some(open) = gives_way.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 open.cancel();
             }
-            // Those that wait before us may be strange too: each of them gives way in its turn.
-            let soon = tokio::time::timeout(Duration::from_millis(200), semaphore.clone().acquire_owned());
-            match soon.await {
-                Ok(held) => break held.ok()?,
-                Err(_) if usual => {}
-                Err(_) => break semaphore.clone().acquire_owned().await.ok()?,
+            tokio::select! {
+                held = &mut acquire => break held.ok()?,
+                // Those before us in the queue may be strange too: each of them gives way when its turn has come.
+                () = tokio::time::sleep(LOOK_AGAIN), if usual => {}
             }
         };
         let displaced = CancellationToken::new();

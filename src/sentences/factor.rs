@@ -141,6 +141,12 @@ fn failed(cause: Cause, language: Language) -> &'static str {
         (Cause::Bypassed, German) => {
             "Nicht bestätigt: der Telefondienst würde Sie ungefragt durchlassen, und das gilt hier nicht. Sagen Sie es dem Betreiber."
         }
+        (Cause::NotAllowed, English) => {
+            "Not confirmed: the phone service does not let you confirm. Tell the operator of this gateway."
+        }
+        (Cause::NotAllowed, German) => {
+            "Nicht bestätigt: der Telefondienst lässt Sie nicht bestätigen. Sagen Sie es dem Betreiber."
+        }
         (Cause::NoPhone, English) => {
             "Not confirmed: no phone number of yours is on file. Tell the operator of this gateway."
         }

@@ -146,7 +146,7 @@ async fn a_newer_schema_is_refused_in_plain_words() {
     let refused = State::open(&url(&dir), Clock::of(now)).await.err().unwrap();
     assert_eq!(
         refused.to_string(),
-        "state: its schema is version 99, this pforte knows 3; run the newer pforte"
+        "state: its schema is version 99, this pforte knows 4; run the newer pforte"
     );
 }
 

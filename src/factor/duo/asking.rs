@@ -43,7 +43,7 @@ impl Asking<'_> {
             "allow" => return self.passed_unasked(),
             "deny" => {
                 self.remark(preauth.status_msg).await;
-                return Ok(Verdict::Denied);
+                return Err(Cause::NotAllowed);
             }
             "enroll" => {
                 let portal = preauth.enroll_portal_url.filter(|url| url.starts_with("https://"));
@@ -129,7 +129,7 @@ impl Asking<'_> {
             Stands::Denied => Ok(Verdict::Denied),
             Stands::LockedOut => {
                 self.remark(message).await;
-                Ok(Verdict::Denied)
+                Err(Cause::NotAllowed)
             }
             Stands::Fraud => Ok(Verdict::Fraud),
             Stands::TimedOut => Ok(Verdict::TimedOut),
@@ -218,7 +218,7 @@ impl Asking<'_> {
 
     fn person_too(&self, params: Params) -> Params {
         let ip = self.question.from.ip().to_canonical();
-        // Duo documents this field as a dotted quad.
+        // Whether Duo takes another form than a dotted quad here is not known to us.
         params.with("username", self.user.as_str()).with_some("ipaddr", ip.is_ipv4().then(|| ip.to_string()))
     }
 

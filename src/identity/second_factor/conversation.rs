@@ -62,7 +62,8 @@ impl Conversation {
                 continue;
             }
             let again = match &refused {
-                NotConfirmed::Failed(cause) => *cause != Cause::NoPlace,
+                // Whom the provider itself keeps out is not led around it.
+                NotConfirmed::Failed(cause) => !matches!(cause, Cause::NoPlace | Cause::NotAllowed),
                 NotConfirmed::TimedOut => true,
                 NotConfirmed::Denied
                 | NotConfirmed::Fraud
