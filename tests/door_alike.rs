@@ -126,7 +126,7 @@ async fn all_alike(locked: &Locked, people: &[&str], requests: impl Fn(&Raw, &st
     for (what, times) in times.into_iter().enumerate() {
         let medians: Vec<Duration> = times.into_iter().map(median).collect();
         let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
-        assert!(*most - *least < APART, "request {what}: {people:?} {medians:?}");
+        assert!(most.abs_diff(*least) < APART, "request {what}: {people:?} {medians:?}");
         assert!(*least >= Duration::from_millis(50), "request {what}: {people:?} {medians:?}");
     }
 }

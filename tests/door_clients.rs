@@ -362,11 +362,27 @@ async fn whoever_has_a_menu_types_a_word_a_code_or_nothing_and_only_nothing_ring
     let paramiko = told(&door.paramiko_typing(JANE, "jane", "whoami", &[""]).await);
     is_in(&paramiko, JANE, "webhook");
     assert_eq!(door.phone.questions(), 3);
+    let plink = door.plink_command(JANE, "jane", &["-no-antispoof"], &["whoami"]).await;
+    let mut plink = Seat::take(on_terminal(&plink));
+    plink.shows("[Enter: the first] ").await;
+    plink.types("code\n").await;
+    plink.shows("Code (or push): ").await;
+    plink.types(&format!("{}\n", codes.code())).await;
+    assert_eq!(plink.ends().await, 0, "{} {}", plink.shown(), plink.said());
+    assert!(plink.shown().contains("confirmed by: totp"), "{}", plink.shown());
+    // dbclient reads what may be seen from its standard input.
+    let mut dbclient = door.dbclient_command(JANE, "jane", &[], &["whoami"]).await;
+    dbclient.env("DROPBEAR_PASSWORD", codes.code());
+    let mut dbclient = Seat::take(dbclient);
+    dbclient.types("code\n").await;
+    assert_eq!(dbclient.ends().await, 0, "{} {}", dbclient.shown(), dbclient.said());
+    assert!(dbclient.shown().contains("confirmed by: totp"), "{}", dbclient.shown());
+    assert_eq!(door.phone.questions(), 3);
     // Where nobody sits, OpenSSH and dbclient type nothing, and the phone rings.
     is_in(&codes.ssh_alone().await, JANE, "webhook");
     is_in(&door.dbclient(JANE, "jane", &[], &["whoami"]).await, JANE, "webhook");
     assert_eq!(door.phone.questions(), 5);
-    assert_eq!(door.wait_for("login", 8).await.len(), 8);
+    assert_eq!(door.wait_for("login", 10).await.len(), 10);
     codes.door.close().await;
 }
 
@@ -381,8 +397,12 @@ async fn a_menu_turns_batch_clients_away_with_a_word_and_rings_nobody() {
     let openssh = door.ssh_as(JANE, "jane", &BATCH, &["whoami"]).await;
     assert_eq!((openssh.code, openssh.stdout.as_str()), (255, ""), "{openssh:?}");
     assert!(openssh.stderr.contains("Permission denied (keyboard-interactive)"), "{openssh:?}");
+    // No -batch, and no terminal: it gives up without a word.
+    let silent = door.plink_command(JANE, "jane", &[], &["whoami"]).await;
+    let silent = ran(without_terminal(&silent)).await;
+    assert_eq!((silent.code, silent.stdout.as_str()), (0, ""), "{silent:?}");
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
-    assert_eq!(door.wait_for("refused", 2).await.len(), 2);
+    assert_eq!(door.wait_for("refused", 3).await.len(), 3);
     assert_eq!((door.phone.questions(), door.events("login").len()), (0, 0));
     codes.door.close().await;
 }
@@ -401,6 +421,34 @@ async fn a_held_key_with_a_menu_is_asked_on_the_phone_alone() {
     let door = Door::open(setup).await;
     is_in(&door.ssh_as(JANE, "jane", &BATCH, &["whoami"]).await, JANE, "webhook");
     is_in(&door.plink(JANE, "jane", &["-batch"], &["whoami"]).await, JANE, "webhook");
+    is_in(&door.plink(JANE, "jane", &[], &["whoami"]).await, JANE, "webhook");
+    is_in(&door.ssh(&["whoami"]).await, JANE, "webhook");
+    is_in(&door.dbclient(JANE, "jane", &[], &["whoami"]).await, JANE, "webhook");
+    assert_eq!(door.phone.questions(), 5);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_work_order_lets_every_client_in_and_asks_nobody_again() {
+    let rules = "[[rule]]\nwho = [\"firm-*\"]\nmay = [\"konnektor status\"]\non = [\"*\"]\norder = \"2h\"\n";
+    let door = Door::open(Setup { rules: Some(rules.into()), ..Setup::default() }).await;
+    let words = ["order", "T-1", "-i", "praxis-mueller", "--may", "status", "--for", "60m"];
+    let ordered = door.ssh(&words).await;
+    assert_eq!(ordered.code, 0, "{ordered:?}");
+    assert_eq!(door.phone.questions(), 2, "the login's and the order's");
+    door.phone_does("silent");
+    let status = ["konnektor", "status"];
+    for ran in [
+        door.ssh(&status).await,
+        door.ssh_as(JANE, "jane", &BATCH, &status).await,
+        door.plink(JANE, "jane", &["-batch"], &status).await,
+        door.dbclient(JANE, "jane", &[], &status).await,
+        told(&door.paramiko(JANE, "jane", "konnektor status", Value::Null).await),
+    ] {
+        assert!(ran.code == 0 && ran.stdout.contains("praxis-mueller"), "{ran:?}");
+    }
     assert_eq!(door.phone.questions(), 2);
+    let logins = door.wait_for("login", 6).await;
+    assert!(logins[1..].iter().all(|line| line["factor"] == "order T-1"), "{logins:#?}");
     door.close().await;
 }

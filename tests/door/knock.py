@@ -9,6 +9,7 @@ import json
 import queue
 import socket
 import sys
+import threading
 import time
 
 import paramiko
@@ -227,14 +228,31 @@ class Knocker:
         self.line.close()
 
 
+class Heeding(paramiko.auth_handler.AuthOnlyHandler):
+    """paramiko 5.1 sends first and makes the event it waits for then: an answer that is quicker is missed. Not here."""
+
+    once = None
+    auth_event = property(lambda self: self.once, lambda self, _: None)
+
+    def send_auth_request(self, *arguments):
+        self.once = threading.Event()
+        return super().send_auth_request(*arguments)
+
+
+class Asking(paramiko.ServiceRequestingTransport):
+    """Its usual transport asks for the service again before each method; this one does once."""
+
+    def get_auth_handler(self):
+        return Heeding(self)
+
+
 def client(port, user, key, command, disabled=None, types=None):
     """paramiko as people use it; with `types` it does keyboard-interactive too, and types these lines."""
     ssh = paramiko.SSHClient()
     ssh.set_missing_host_key_policy(paramiko.AutoAddPolicy())
     shown, more = io.StringIO(), {}
     if types is not None:
-        # Its usual transport asks for the service again before each method.
-        more["transport_factory"] = paramiko.ServiceRequestingTransport
+        more["transport_factory"] = Asking
         # paramiko prints what is shown and reads what is typed, as input() does.
         sys.stdin = io.StringIO("".join(line + "\n" for line in types))
     try:
