@@ -139,7 +139,7 @@ impl Desk {
             Ok(Ask::List) => list::serve(&self, &mut client).await,
             Ok(Ask::End { id, why }) => end::serve(&self, &mut client, id, &why).await,
             Ok(Ask::Watch { id }) => watch::serve(&self, &mut client, id).await,
-            Ok(Ask::Factor { user }) => trial::serve(&self, &mut client, user).await,
+            Ok(Ask::Factor { user, german }) => trial::serve(&self, &mut client, user, german).await,
             Err(cause) => client.refuse(cause).await,
         };
         if let Err(Gone) = answered {

@@ -94,7 +94,12 @@ pub async fn run(options: Options) -> anyhow::Result<u8> {
     };
     let Some(cause) = refused else { return Ok(0) };
     complain(text::refused(cause, language));
-    Ok(match cause {
+    Ok(code_of(cause))
+}
+
+/// What a refusal ends with.
+fn code_of(cause: Cause) -> u8 {
+    match cause {
         Cause::NotPermitted => REFUSED,
         Cause::CannotJournal => CANNOT_JOURNAL,
         Cause::Busy
@@ -104,7 +109,7 @@ pub async fn run(options: Options) -> anyhow::Result<u8> {
         | Cause::NoTerminal
         | Cause::Several
         | Cause::Ending => FAILED,
-    })
+    }
 }
 
 /// A line on which the gateway answers `ask`, or the exit code when the reason was said.

@@ -208,16 +208,19 @@ async fn a_closed_or_ended_order_ends_what_came_in_under_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn closing_an_order_from_under_it_wants_a_yes_and_so_does_ending_a_job() {
+async fn ending_a_job_from_under_an_order_wants_a_yes_and_closing_the_order_does_not() {
     let door = Door::open(with_rules()).await;
     assert_eq!(door.ssh(&ORDER).await.code, 0);
     door.phone_does("deny");
-    for words in [vec!["order", "close"], vec!["jobs", "cancel", "1"], vec!["jobs", "attach", "1"]] {
+    for words in [["jobs", "cancel", "1"], ["jobs", "attach", "1"]] {
         let denied = batch(&door, &words).await;
         assert_eq!(denied.code, 77, "{words:?} {denied:?}");
         assert!(denied.stderr.contains("Not confirmed"), "{denied:?}");
     }
-    assert_eq!(batch(&door, &["order", "list"]).await.code, 0);
+    // A script closes what it needs no longer.
+    let closed = batch(&door, &["order", "close", "T-1"]).await;
+    assert!(closed.code == 0 && closed.stderr.contains("is closed"), "{closed:?}");
+    assert_eq!(batch(&door, &["order", "list"]).await.code, 255);
     door.close().await;
 }
 

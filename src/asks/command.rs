@@ -394,7 +394,7 @@ impl Ask for Command {
     }
 
     fn acts(&self) -> bool {
-        matches!(self.verb, Verb::JobAttach(_) | Verb::JobCancel(_) | Verb::OrderClose(_))
+        matches!(self.verb, Verb::JobAttach(_) | Verb::JobCancel(_))
     }
     fn as_asked(&self) -> &[u8] {
         &self.as_asked

@@ -368,7 +368,8 @@ impl Row {
                 .unwrap_or_default();
             let written = match (argument.get_short(), argument.get_long()) {
                 (Some(short), _) => format!("-{short} {value}"),
-                (None, Some(long)) => format!("--{long}"),
+                (None, Some(long)) if value.is_empty() => format!("--{long}"),
+                (None, Some(long)) => format!("--{long} {value}"),
                 (None, None) => value,
             };
             if argument.is_required_set() {

@@ -113,6 +113,8 @@ pub enum Ask {
     Factor {
         /// Whose.
         user: Username,
+        /// Sentences are in German, or English; without it as the gateway speaks.
+        german: Option<bool>,
     },
 }
 

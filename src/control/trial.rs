@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 
 use super::{Cause, Client, Desk, Gone, LONGEST, Say, Typed};
+use crate::config::Language;
 use crate::identity::Connection;
 use crate::identity::second_factor::Show;
 use crate::journal::{Entry, Event};
@@ -19,8 +20,18 @@ const ROUND: Duration = Duration::from_secs(8);
 /// For something to be typed.
 const TYPING: Duration = Duration::from_mins(5);
 
-pub(super) async fn serve(desk: &Desk, client: &mut Client, user: Username) -> Result<(), Gone> {
+pub(super) async fn serve(
+    desk: &Desk,
+    client: &mut Client,
+    user: Username,
+    german: Option<bool>,
+) -> Result<(), Gone> {
     let front = &desk.front;
+    let language = match german {
+        Some(true) => Language::German,
+        Some(false) => Language::English,
+        None => front.language,
+    };
     let Some(key) = front.keys.load().keys_of(&user).into_iter().next() else {
         return client.refuse(Cause::NoSuch).await;
     };
@@ -55,10 +66,10 @@ pub(super) async fn serve(desk: &Desk, client: &mut Client, user: Username) -> R
             client.say(Say::Step(step)).await?;
         }
         for say in &says {
-            client.say(Say::Show(sentences::said(say, front.language))).await?;
+            client.say(Say::Show(sentences::said(say, language))).await?;
         }
         if let Some((prompt, words)) = prompt {
-            let text = sentences::prompt(&prompt, &words, front.language);
+            let text = sentences::prompt(&prompt, &words, language);
             client.say(Say::Prompt { text, echo: prompt.echoes() }).await?;
             typed = Some(client.typed().await?);
         }
@@ -72,14 +83,14 @@ pub(super) async fn serve(desk: &Desk, client: &mut Client, user: Username) -> R
     }
     let say = match verdict {
         Ok(factor) => Say::Verdict {
-            sentence: sentences::confirmed_by(&factor, front.language),
+            sentence: sentences::confirmed_by(&factor, language),
             factor: Some(factor),
             cause: None,
         },
         Err(why) => Say::Verdict {
             factor: None,
             cause: Some(why.to_string()),
-            sentence: sentences::not_confirmed(&why, front.language),
+            sentence: sentences::not_confirmed(&why, language),
         },
     };
     client.say(say).await

@@ -244,16 +244,22 @@ impl Talk {
         answer: Option<Secret>,
         at_most: Duration,
     ) -> Result<Show, Result<String, NotConfirmed>> {
-        // An answer that nobody asked for is for nobody, nor is one that comes too late.
-        if let (true, Some(answer)) = (std::mem::take(&mut self.asked), answer) {
-            self.answers.try_send(answer).ok();
-        }
         let mut show = Show::default();
-        let first = tokio::time::timeout(at_most, self.said.recv()).await;
-        match first {
-            Err(_) => return Ok(show),
-            Ok(Some(said)) => show.add(said),
-            Ok(None) => {}
+        let asked = std::mem::take(&mut self.asked);
+        // What was said since has overtaken the answer: it was to a question that is over.
+        if let Ok(said) = self.said.try_recv() {
+            show.add(said);
+        } else {
+            if asked {
+                // An answer that nobody asked for is for nobody; no answer is an empty one.
+                let answer = answer.unwrap_or_else(|| Secret::new(String::new()));
+                self.answers.try_send(answer).ok();
+            }
+            match tokio::time::timeout(at_most, self.said.recv()).await {
+                Err(_) => return Ok(show),
+                Ok(Some(said)) => show.add(said),
+                Ok(None) => {}
+            }
         }
         while show.prompt.is_none() {
             match self.said.try_recv() {
@@ -399,3 +405,6 @@ pub(crate) fn for_tests(
 ) -> Who {
     Arc::new(principal(KeyProven { user, key, connection }, "test", Timestamp::UNIX_EPOCH))
 }
+
+#[cfg(test)]
+mod tests;

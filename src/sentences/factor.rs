@@ -128,90 +128,58 @@ fn locked(left: Duration, language: Language) -> String {
 
 /// Why no answer could be had, for the person: whose fault it may be, and what to do.
 fn failed(cause: Cause, language: Language) -> &'static str {
-    match (cause, language) {
-        (Cause::NotEnrolled | Cause::NoEnrolment | Cause::BadEnrolment, English) => {
-            "Not confirmed: you have no usable device at the phone service. Your operator can enrol one."
-        }
-        (Cause::NotEnrolled | Cause::NoEnrolment | Cause::BadEnrolment, German) => {
-            "Nicht bestätigt: Sie haben beim Telefondienst kein brauchbares Gerät. Ihr Betreiber kann eines anmelden."
-        }
-        (Cause::Bypassed, English) => {
-            "Not confirmed: the phone service would let you through without asking you, and this gateway does not take that. Tell its operator."
-        }
-        (Cause::Bypassed, German) => {
-            "Nicht bestätigt: der Telefondienst würde Sie ungefragt durchlassen, und das gilt hier nicht. Sagen Sie es dem Betreiber."
-        }
-        (Cause::NotAllowed, English) => {
-            "Not confirmed: the phone service does not let you confirm. Tell the operator of this gateway."
-        }
-        (Cause::NotAllowed, German) => {
-            "Nicht bestätigt: der Telefondienst lässt Sie nicht bestätigen. Sagen Sie es dem Betreiber."
-        }
-        (Cause::NoPhone, English) => {
-            "Not confirmed: no phone number of yours is on file. Tell the operator of this gateway."
-        }
-        (Cause::NoPhone, German) => {
-            "Nicht bestätigt: von Ihnen ist keine Telefonnummer hinterlegt. Sagen Sie es dem Betreiber."
-        }
-        (Cause::NoPlace | Cause::Switched, English) => {
-            "Not confirmed: something would have to be typed or shown, and this client has no place for it. Use a terminal, or a work order."
-        }
-        (Cause::NoPlace | Cause::Switched, German) => {
-            "Nicht bestätigt: es müsste etwas eingegeben oder gezeigt werden, und dieses Programm hat keinen Ort dafür. Nehmen Sie ein Terminal oder einen Arbeitsauftrag."
-        }
-        (Cause::Busy | Cause::Throttled, English) => {
-            "Not confirmed: the phone service is too busy. Try again in a minute."
-        }
-        (Cause::Busy | Cause::Throttled, German) => {
-            "Nicht bestätigt: der Telefondienst ist überlastet. Versuchen Sie es in einer Minute wieder."
-        }
-        (Cause::Unreachable | Cause::TimedOutConnecting | Cause::TooSlow | Cause::Status(_), English) => {
-            "Not confirmed: the phone service does not answer. Try later, or tell the operator of this gateway."
-        }
-        (Cause::Unreachable | Cause::TimedOutConnecting | Cause::TooSlow | Cause::Status(_), German) => {
-            "Nicht bestätigt: der Telefondienst antwortet nicht. Versuchen Sie es später, oder sagen Sie es dem Betreiber."
-        }
-        (
-            Cause::Malformed
-            | Cause::BadSignature
-            | Cause::WrongTx
-            | Cause::WrongPerson
-            | Cause::Stale
-            | Cause::TooLarge
-            | Cause::Redirect
-            | Cause::ForeignUrl
-            | Cause::NoWayBack
-            | Cause::Credentials
-            | Cause::ProviderError
-            | Cause::NotStarted
-            | Cause::ExitCode(_)
-            | Cause::Killed
-            | Cause::OutputTooLarge
-            | Cause::Replay
-            | Cause::Storage,
-            English,
-        ) => {
-            "Not confirmed: the phone service gave no answer that counts. Tell the operator of this gateway."
-        }
-        (
-            Cause::Malformed
-            | Cause::BadSignature
-            | Cause::WrongTx
-            | Cause::WrongPerson
-            | Cause::Stale
-            | Cause::TooLarge
-            | Cause::Redirect
-            | Cause::ForeignUrl
-            | Cause::NoWayBack
-            | Cause::Credentials
-            | Cause::ProviderError
-            | Cause::NotStarted
-            | Cause::ExitCode(_)
-            | Cause::Killed
-            | Cause::OutputTooLarge
-            | Cause::Replay
-            | Cause::Storage,
-            German,
-        ) => "Nicht bestätigt: der Telefondienst gab keine gültige Antwort. Sagen Sie es dem Betreiber.",
+    let (english, german) = match cause {
+        Cause::NotEnrolled | Cause::NoEnrolment | Cause::BadEnrolment => (
+            "Not confirmed: you have no usable device at the phone service. Your operator can enrol one.",
+            "Nicht bestätigt: Sie haben beim Telefondienst kein brauchbares Gerät. Ihr Betreiber kann eines anmelden.",
+        ),
+        Cause::NotAllowed => (
+            "Not confirmed: the phone service does not let you confirm. Tell the operator of this gateway.",
+            "Nicht bestätigt: der Telefondienst lässt Sie nicht bestätigen. Sagen Sie es dem Betreiber.",
+        ),
+        Cause::Bypassed => (
+            "Not confirmed: the phone service would let you through without asking you, and this gateway does not take that. Tell its operator.",
+            "Nicht bestätigt: der Telefondienst würde Sie ungefragt durchlassen, und das gilt hier nicht. Sagen Sie es dem Betreiber.",
+        ),
+        Cause::NoPhone => (
+            "Not confirmed: no phone number of yours is on file. Tell the operator of this gateway.",
+            "Nicht bestätigt: von Ihnen ist keine Telefonnummer hinterlegt. Sagen Sie es dem Betreiber.",
+        ),
+        Cause::NoPlace | Cause::Switched => (
+            "Not confirmed: something would have to be typed or shown, and this client has no place for it. Use a terminal, or a work order.",
+            "Nicht bestätigt: es müsste etwas eingegeben oder gezeigt werden, und dieses Programm hat keinen Ort dafür. Nehmen Sie ein Terminal oder einen Arbeitsauftrag.",
+        ),
+        Cause::Busy | Cause::Throttled => (
+            "Not confirmed: the phone service is too busy. Try again in a minute.",
+            "Nicht bestätigt: der Telefondienst ist überlastet. Versuchen Sie es in einer Minute wieder.",
+        ),
+        Cause::Unreachable | Cause::TimedOutConnecting | Cause::TooSlow | Cause::Status(_) => (
+            "Not confirmed: the phone service does not answer. Try later, or tell the operator of this gateway.",
+            "Nicht bestätigt: der Telefondienst antwortet nicht. Versuchen Sie es später, oder sagen Sie es dem Betreiber.",
+        ),
+        Cause::Malformed
+        | Cause::BadSignature
+        | Cause::WrongTx
+        | Cause::WrongPerson
+        | Cause::Stale
+        | Cause::TooLarge
+        | Cause::Redirect
+        | Cause::ForeignUrl
+        | Cause::NoWayBack
+        | Cause::Credentials
+        | Cause::ProviderError
+        | Cause::NotStarted
+        | Cause::ExitCode(_)
+        | Cause::Killed
+        | Cause::OutputTooLarge
+        | Cause::Replay
+        | Cause::Storage => (
+            "Not confirmed: the phone service gave no answer that counts. Tell the operator of this gateway.",
+            "Nicht bestätigt: der Telefondienst gab keine gültige Antwort. Sagen Sie es dem Betreiber.",
+        ),
+    };
+    match language {
+        English => english,
+        German => german,
     }
 }

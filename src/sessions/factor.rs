@@ -4,13 +4,10 @@
 use std::io::Write as _;
 
 use super::ask::Line;
-use super::{CANNOT_JOURNAL, FAILED, REFUSED, complain, text};
+use super::{AWAY, FAILED, REFUSED, complain, text};
 use crate::config::Language;
 use crate::control::{Ask, Cause, Say, Typed};
 use crate::names::Username;
-
-/// `EX_UNAVAILABLE`
-const AWAY: u8 = 69;
 
 /// `pforte factor`
 #[derive(clap::Args)]
@@ -37,7 +34,9 @@ enum Doing {
 /// Standard output cannot be written, or the gateway broke off.
 pub async fn run(options: Options) -> anyhow::Result<u8> {
     let Options { doing: Doing::Test { user }, place } = options;
-    let (mut line, language) = match super::reach(&place, Ask::Factor { user: user.clone() }).await {
+    let german = place.lang.map(|lang| matches!(lang, super::Lang::De));
+    let ask = Ask::Factor { user: user.clone(), german };
+    let (mut line, language) = match super::reach(&place, ask).await {
         Ok(reached) => reached,
         Err(code) => return Ok(code),
     };
@@ -74,17 +73,7 @@ pub async fn run(options: Options) -> anyhow::Result<u8> {
             }
             Say::Refused { cause } => {
                 complain(text::refused(cause, language));
-                return Ok(match cause {
-                    Cause::NotPermitted => REFUSED,
-                    Cause::CannotJournal => CANNOT_JOURNAL,
-                    Cause::Busy
-                    | Cause::TooSlow
-                    | Cause::BadRequest
-                    | Cause::NoSuch
-                    | Cause::NoTerminal
-                    | Cause::Several
-                    | Cause::Ending => FAILED,
-                });
+                return Ok(super::code_of(cause));
             }
             Say::Session(_)
             | Say::Way(_)
