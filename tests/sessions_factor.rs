@@ -143,7 +143,7 @@ async fn who_has_no_key_could_not_log_in_and_is_not_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_speaks_german_tells_it_in_german() {
+async fn it_is_told_as_the_gateway_speaks_or_as_lang_says() {
     let setup =
         Setup { gateway: vec![("language = \"en\"".into(), "language = \"de\"".into())], ..Setup::default() };
     let running = Running::start(setup).await;
@@ -156,6 +156,14 @@ async fn a_gateway_that_speaks_german_tells_it_in_german() {
     let no = running.test(JANE, &[]).await;
     assert_eq!(no.code, 77, "{no:?}");
     assert!(no.stdout.contains("Nicht bestätigt: am Telefon abgelehnt.\n"), "{no:?}");
+    let english = running.test(JANE, &["--lang", "en"]).await;
+    assert!(english.stdout.contains("The number there must be "), "{english:?}");
+    assert!(english.stdout.contains("Not confirmed: it was denied on the phone.\n"), "{english:?}");
+    running.end().await;
+    let running = Running::start(Setup::default()).await;
+    let german = running.test(JANE, &["--lang", "de"]).await;
+    assert!(german.stdout.contains("Bestätigt über webhook."), "{german:?}");
+    assert!(!german.stdout.contains("Confirm"), "{german:?}");
     running.end().await;
 }
 
