@@ -92,6 +92,8 @@
 //! | privacyIDEA's poll, which anybody may ask, opens nothing: the check for this person, transaction and device does, once | `tests/factor_privacyidea.rs`, `tests/factor_privacyidea_faults.rs` |
 //! | an address that answers leads to one question, once, by POST alone; all others look the same | `tests/factor_callback.rs`, `tests/factor_ntfy.rs` |
 //! | the listener for callbacks, and questions open on it, outlive a reload | `tests/door_ntfy.rs` |
+//! | each client does by each factor what it can, is told what it cannot, and rings once a login | `tests/door_clients.rs`, `tests/door_keys.rs` |
+//! | to test a person's factor shows no secret, lets nobody in and is journalled | `tests/sessions_factor.rs` |
 //! | a code by SMS opens once, on the connection it was made for, and is in no log and no file of ours | `tests/factor_sms*.rs`, `tests/door_sms.rs` |
 //! | what is filled into a request or a command line stays one value, whatever it holds | `template::tests`, `tests/factor_sms*.rs` |
 //! | the fourth question in vain locks one person, key and source, and nobody else; a strange place gives way to the usual one | `identity::attempts`, `tests/door_factors.rs`, `tests/door_limits.rs` |
@@ -107,7 +109,7 @@
 //! | a removed or expired key ends what it opened within a second | `tests/door_keys.rs`, `tests/past_holes.rs` (R57) |
 //! | a panic ends one session | `tests/past_holes*.rs` (R12, R32) |
 //! | every queue is bounded | `clippy.toml` bans unbounded ones; `tests/past_holes_load.rs` |
-//! | unknown and forbidden look the same, in words and time | `tests/door_keys.rs`, `tests/door_commands.rs`, `policy::tests` |
+//! | unknown and forbidden look the same, in words and time | `tests/door_keys.rs`, `tests/door_alike.rs`, `tests/door_commands.rs`, `policy::tests` |
 //! | a moved file's hash is right or missing; hostile bytes cost bounded memory | `transfers` tests, `tests/transfers_*.rs` |
 //! | a changed, missing, moved or cut line is found and named | `tests/journal_damage.rs` |
 //! | what was not echoed is in no line and in no recording | `tests/recording_shell.rs`, `recording::lines::tests` |

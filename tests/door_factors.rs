@@ -228,17 +228,8 @@ async fn door_of_codes() -> (Door, Timestamp) {
 
 /// OpenSSH, which has these codes typed by an askpass program, one a question, then the last one again and again.
 async fn ssh_typing(door: &Door, user: &str, key: &str, codes: &[&str]) -> Ran {
-    let askpass = door.path().join("askpass");
-    let list = door.path().join("codes");
-    std::fs::write(&list, codes.join("\n") + "\n").unwrap();
-    let script = format!(
-        "#!/bin/sh\nhead -n 1 '{0}'\nif [ \"$(wc -l < '{0}')\" -gt 1 ]; then sed -i 1d '{0}'; fi\n",
-        list.display()
-    );
-    std::fs::remove_file(&askpass).ok();
-    pforte::init::write_new(&askpass, script.as_bytes(), 0o700).unwrap();
     let mut ssh = door.ssh_command(user, key);
-    ssh.env("SSH_ASKPASS", &askpass).env("SSH_ASKPASS_REQUIRE", "force").env("DISPLAY", ":none");
+    door.types(&mut ssh, codes);
     ssh.args(["127.0.0.1", "whoami"]);
     ran(ssh).await
 }

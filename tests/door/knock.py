@@ -2,11 +2,14 @@
 Absent on purpose: the login rules of a well-behaved client. paramiko brings the key exchange and the channels."""
 
 import base64
+import contextlib
 import functools
+import io
 import json
 import queue
 import socket
 import sys
+import threading
 import time
 
 import paramiko
@@ -225,25 +228,50 @@ class Knocker:
         self.line.close()
 
 
-def client(port, user, key, command, disabled=None):
-    """paramiko as people use it."""
+class Heeding(paramiko.auth_handler.AuthOnlyHandler):
+    """paramiko 5.1 sends first and makes the event it waits for then: an answer that is quicker is missed. Not here."""
+
+    once = None
+    auth_event = property(lambda self: self.once, lambda self, _: None)
+
+    def send_auth_request(self, *arguments):
+        self.once = threading.Event()
+        return super().send_auth_request(*arguments)
+
+
+class Asking(paramiko.ServiceRequestingTransport):
+    """Its usual transport asks for the service again before each method; this one does once."""
+
+    def get_auth_handler(self):
+        return Heeding(self)
+
+
+def client(port, user, key, command, disabled=None, types=None):
+    """paramiko as people use it; with `types` it does keyboard-interactive too, and types these lines."""
     ssh = paramiko.SSHClient()
     ssh.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+    shown, more = io.StringIO(), {}
+    if types is not None:
+        more["transport_factory"] = Asking
+        # paramiko prints what is shown and reads what is typed, as input() does.
+        sys.stdin = io.StringIO("".join(line + "\n" for line in types))
     try:
-        ssh.connect(
-            "127.0.0.1",
-            port,
-            user,
-            key_filename=key,
-            allow_agent=False,
-            look_for_keys=False,
-            auth_timeout=60,
-            disabled_algorithms=disabled,
-        )
+        with contextlib.redirect_stdout(shown):
+            ssh.connect(
+                "127.0.0.1",
+                port,
+                user,
+                key_filename=key,
+                allow_agent=False,
+                look_for_keys=False,
+                auth_timeout=60,
+                disabled_algorithms=disabled,
+                **more,
+            )
     except Exception as refused:
-        return {"error": f"{type(refused).__name__}: {refused}"}
+        return {"error": f"{type(refused).__name__}: {refused}", "shown": shown.getvalue()}
     _, out, err = ssh.exec_command(command)
-    told = {"stdout": out.read().decode(), "stderr": err.read().decode()}
+    told = {"stdout": out.read().decode(), "stderr": err.read().decode(), "shown": shown.getvalue()}
     told["code"] = out.channel.recv_exit_status()
     ssh.close()
     return told

@@ -147,6 +147,21 @@ impl Door {
         ran(ssh).await
     }
 
+    /// Has these lines typed into OpenSSH by an askpass program, one a question, then the last one again and again. What
+    /// was asked stands in `DIR/prompts`.
+    pub fn types(&self, ssh: &mut Command, lines: &[&str]) {
+        let (askpass, list) = (self.path().join("askpass"), self.path().join("lines"));
+        std::fs::write(&list, lines.join("\n") + "\n").unwrap();
+        let script = format!(
+            "#!/bin/sh\necho \"$1\" >> '{1}'\nhead -n 1 '{0}'\nif [ \"$(wc -l < '{0}')\" -gt 1 ]; then sed -i 1d '{0}'; fi\n",
+            list.display(),
+            self.path().join("prompts").display(),
+        );
+        std::fs::remove_file(&askpass).ok();
+        pforte::init::write_new(&askpass, script.as_bytes(), 0o700).unwrap();
+        ssh.env("SSH_ASKPASS", &askpass).env("SSH_ASKPASS_REQUIRE", "force").env("DISPLAY", ":none");
+    }
+
     /// ssh with everything but its last options, host and words.
     pub fn ssh_command(&self, user: &str, key: &str) -> Command {
         self.ssh_command_to(self.port, user, key)
@@ -173,6 +188,11 @@ impl Door {
 
     /// plink as `user` with a .ppk of `DIR/key`; the host key is given by its fingerprint.
     pub async fn plink(&self, user: &str, key: &str, options: &[&str], words: &[&str]) -> Ran {
+        ran(self.plink_command(user, key, options, words).await).await
+    }
+
+    /// The same, not yet run.
+    pub async fn plink_command(&self, user: &str, key: &str, options: &[&str], words: &[&str]) -> Command {
         let ppk = self.path().join(format!("{key}.ppk"));
         if !ppk.exists() {
             let mut convert = Command::new("puttygen");
@@ -191,11 +211,16 @@ impl Door {
             .args(words)
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        ran(plink).await
+        plink
     }
 
     /// dbclient as `user` with `DIR/key`, converted; it keeps no host keys here.
     pub async fn dbclient(&self, user: &str, key: &str, options: &[&str], words: &[&str]) -> Ran {
+        ran(self.dbclient_command(user, key, options, words).await).await
+    }
+
+    /// The same, not yet run.
+    pub async fn dbclient_command(&self, user: &str, key: &str, options: &[&str], words: &[&str]) -> Command {
         let converted = self.path().join(format!("{key}.dropbear"));
         if !converted.exists() {
             let mut convert = Command::new("dropbearconvert");
@@ -213,7 +238,7 @@ impl Door {
             .args(words)
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        ran(dbclient).await
+        dbclient
     }
 
     /// What `knock.py` is told when each connection takes these steps: `[["sign", user, key], ["push", user]]`.
@@ -227,6 +252,14 @@ impl Door {
         let key = self.path().join(key);
         let client =
             serde_json::json!({ "user": user, "key": key, "command": command, "disabled": disabled });
+        self.python(serde_json::json!({ "port": self.port, "client": client })).await
+    }
+
+    /// The same with both factors: key, then keyboard-interactive, which is answered with these lines. What it showed
+    /// stands in `shown`.
+    pub async fn paramiko_typing(&self, user: &str, key: &str, command: &str, lines: &[&str]) -> Value {
+        let key = self.path().join(key);
+        let client = serde_json::json!({ "user": user, "key": key, "command": command, "types": lines });
         self.python(serde_json::json!({ "port": self.port, "client": client })).await
     }
 
