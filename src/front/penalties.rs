@@ -42,6 +42,9 @@ impl Front {
 
     /// Where somebody has confirmed is where they work, after a restart too.
     pub(super) async fn remember_place(&self, principal: &Principal) {
+        if !self.factor.load().is_to_be_noted(principal) {
+            return;
+        }
         let usual = UsualRecord {
             user: principal.user().to_string(),
             key: principal.key().to_string(),

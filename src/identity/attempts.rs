@@ -49,6 +49,8 @@ struct Record {
     locked: Vec<Timestamp>,
     until: Option<Timestamp>,
     confirmed: Option<Timestamp>,
+    /// When the last confirmation was given out to be written down.
+    noted: Option<Timestamp>,
 }
 
 impl Record {
@@ -160,11 +162,24 @@ impl Attempts {
         std::mem::take(&mut self.book().fresh)
     }
 
+    /// Is it time to write down that this person confirms from there? Once a day; the login waits for it.
+    pub(super) fn is_to_be_noted(&self, asker: &Asker) -> bool {
+        let now = self.clock.now();
+        let mut book = self.book();
+        let Some(record) = book.askers.get_mut(asker) else { return false };
+        let due = record.noted.is_none_or(|noted| now.duration_since(noted) >= DAY);
+        if due {
+            record.noted = Some(now);
+        }
+        due
+    }
+
     /// This was so before a restart.
     pub(super) fn remember(&self, asker: Asker, confirmed: Timestamp) {
         let mut book = self.book();
         make_room(&mut book, self.clock.now());
-        book.askers.entry(asker).or_default().confirmed = Some(confirmed);
+        let record = book.askers.entry(asker).or_default();
+        (record.confirmed, record.noted) = (Some(confirmed), Some(confirmed));
     }
 
     fn usual(&self, asker: &Asker) -> bool {
@@ -363,6 +378,20 @@ mod tests {
             seconds.fetch_add(299, Ordering::SeqCst);
         }
         assert_eq!(attempts.locked(&jane), None);
+    }
+
+    #[test]
+    fn a_place_is_to_be_written_down_once_a_day_and_only_if_something_was_confirmed_there() {
+        let (attempts, seconds) = book();
+        let jane = jane("192.0.2.1");
+        assert!(!attempts.is_to_be_noted(&jane));
+        for day in 0..3 {
+            seconds.store(day * 86_400, Ordering::SeqCst);
+            ask(&attempts, &jane).confirmed();
+            assert!(attempts.is_to_be_noted(&jane), "day {day}");
+            ask(&attempts, &jane).confirmed();
+            assert!(!attempts.is_to_be_noted(&jane), "day {day}");
+        }
     }
 
     #[test]

@@ -136,6 +136,12 @@ impl SecondFactor {
         fresh.map(|(asker, until)| (asker.key, asker.source, until)).collect()
     }
 
+    /// Is it time to write down that they confirm from there? It is so once a day for each person, key and source.
+    pub fn is_to_be_noted(&self, who: &Principal) -> bool {
+        let (user, key) = (who.user().clone(), who.key().clone());
+        self.attempts.is_to_be_noted(&Asker { user, key, source: Source::of(who.source()) })
+    }
+
     /// Somebody has confirmed with this key from there, before a restart.
     pub fn remember(&self, user: Username, key: Fingerprint, source: Source, confirmed: Timestamp) {
         self.attempts.remember(Asker { user, key, source }, confirmed);

@@ -50,8 +50,8 @@ impl State {
         let since = since.as_microsecond();
         sqlx::query("DELETE FROM usual_source WHERE confirmed_at < $1").bind(since).execute(pool).await?;
         sqlx::query(
-            "DELETE FROM usual_source WHERE rowid IN
-             (SELECT rowid FROM usual_source ORDER BY confirmed_at DESC LIMIT -1 OFFSET $1)",
+            "DELETE FROM usual_source WHERE confirmed_at <=
+             (SELECT confirmed_at FROM usual_source ORDER BY confirmed_at DESC LIMIT 1 OFFSET $1)",
         )
         .bind(KEPT)
         .execute(pool)
