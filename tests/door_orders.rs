@@ -313,3 +313,52 @@ async fn ansible_works_under_an_order_with_a_connection_for_each_of_its_steps() 
     assert_eq!(door.phone.questions(), 2, "the login's and the order's");
     stage.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_an_order_every_other_kind_of_channel_and_command_wants_its_own_yes() {
+    let rules = "[[rule]]\nwho = [\"firm-*\"]\nmay = [\"konnektor backup\"]\non = [\"*\"]\norder = \"2h\"\n\
+                 [[rule]]\nwho = [\"firm-*\"]\nmay = [\"*\"]\non = [\"*\"]\n";
+    let stage = Stage::with("", Setup { rules: Some(rules.into()), ..Setup::default() }).await;
+    let door = &stage.door;
+    let words = ["order", "T-9", "-i", "praxis-mueller", "--may", "backup", "--for", "30m"];
+    assert_eq!(door.ssh(&words).await.code, 0);
+    assert_eq!(batch(door, &["konnektor", "backup"]).await.code, 0);
+    let rung = door.phone.questions();
+    door.phone_does("deny");
+    let (started, read) = (door.events("started").len(), door.konnektor.requests().len());
+    // SFTP: a kept backup.
+    let kept = door.konnektor.requests().len();
+    assert!(kept > 0);
+    let list = door.path().join("batch");
+    std::fs::write(&list, "get /praxis-mueller/main/*.json .\n").unwrap();
+    let mut sftp = stage.command("sftp");
+    sftp.args(BATCH).arg("-b").arg(&list).arg("gateway").current_dir(door.path());
+    let refused = ran(sftp).await;
+    assert_ne!(refused.code, 0, "sftp: {refused:?}");
+    // Commands.
+    for words in [["konnektor", "status"], ["konnektor", "restore"]] {
+        let mut words = words.to_vec();
+        if words[1] == "restore" {
+            words.extend(["-f", "2026-01-01-00-00.json", "--yes"]);
+        }
+        let refused = batch(door, &words).await;
+        assert_eq!((refused.code, refused.stdout.as_str()), (77, ""), "{words:?} {refused:?}");
+    }
+    // A host: from the prompt's terminal, and through the jump.
+    let mut connect = stage.command("ssh");
+    connect.args(BATCH).args(["-tt", "gateway", "connect", "backup"]);
+    let refused = ran(connect).await;
+    assert_eq!(refused.code, 77, "connect: {refused:?}");
+    let mut jump = stage.command("ssh");
+    jump.args(BATCH).args([HOST, "echo there"]);
+    let refused = ran(jump).await;
+    assert!(refused.code == 255 && refused.stdout.is_empty(), "-J: {refused:?}");
+    assert_eq!(stage.sshd.connections(), 0, "nothing reached the host");
+    assert_eq!(door.konnektor.requests().len(), read, "nor the box");
+    assert_eq!(door.events("started").len(), started, "nothing was begun");
+    assert!(door.phone.questions() > rung, "each was asked for by itself");
+    // And what the order names goes on.
+    door.phone_does("silent");
+    assert_eq!(batch(door, &["konnektor", "backup"]).await.code, 0);
+    stage.close().await;
+}
