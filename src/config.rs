@@ -79,7 +79,7 @@ impl Config {
         Self::no_domain_twice(&sites, problems);
         let known = |kind| {
             // A gateway's file that could not be read has been complained about: its tables are not missing too.
-            kind == Kind::Totp || gateway.as_ref().is_none_or(|g| g.factor.settings.contains_key(&kind))
+            kind == Kind::Totp || gateway.as_ref().is_none_or(|g| g.factor.sets_up(kind))
         };
         let mut firms = BTreeMap::new();
         for file in folder.list(Path::new("policy/firms"), problems) {

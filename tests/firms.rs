@@ -97,3 +97,17 @@ fn each_mistake_in_a_firms_file_is_one_line_with_its_place() {
     }
     assert!(problems("firm.toml~", "?").is_empty(), "an editor's left-over");
 }
+
+#[test]
+fn a_wrong_table_of_the_gateways_is_said_once_and_not_missing_for_each_firm() {
+    let wrong = SMS.replace("api_key", "apikey");
+    let dir = folder(
+        &wrong,
+        &[
+            ("firm.toml", "[second_factor]\nprovider = \"sms\"\n"),
+            ("other.toml", "[second_factor]\nsecond = \"sms\"\n"),
+        ],
+    );
+    let found = load(dir.path()).err().unwrap();
+    assert!(found.len() == 1 && found[0].starts_with("policy/gateway.toml:"), "{found:#?}");
+}

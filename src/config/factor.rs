@@ -5,7 +5,7 @@ mod duo;
 mod privacyidea;
 mod sms;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -183,9 +183,16 @@ pub struct Factors {
     pub menu: Option<bool>,
     /// The providers of which this file holds settings.
     pub settings: BTreeMap<Kind, FactorSettings>,
+    /// Those whose settings stand there, but wrong: that has been said.
+    pub(super) broken: BTreeSet<Kind>,
 }
 
 impl Factors {
+    /// Does the file set this kind up, right or wrong?
+    pub(super) fn sets_up(&self, kind: Kind) -> bool {
+        self.settings.contains_key(&kind) || self.broken.contains(&kind)
+    }
+
     /// Reads the tables of all kinds, and which are asked. Names of kinds without settings are given back with their place,
     /// for whoever knows where else to look.
     pub(super) fn read(
@@ -216,8 +223,9 @@ impl Factors {
         let other = second.as_ref().map(|second| second.value);
         let named = [provider, second].into_iter().flatten();
         let elsewhere = named.filter(|named| !settings.contains_key(&named.value)).collect();
+        let broken = settings.iter().filter(|(_, read)| read.is_none()).map(|(kind, _)| *kind).collect();
         let settings = settings.into_iter().filter_map(|(kind, read)| Some((kind, read?))).collect();
-        (Self { provider: first, second: other, menu, settings }, elsewhere)
+        (Self { provider: first, second: other, menu, settings, broken }, elsewhere)
     }
 }
 

@@ -73,7 +73,7 @@ impl FirmFile {
                 problems.add(table.place(), format!("{user} is not of the firm {firm}"));
             }
             let (person, named) = person(table, problems);
-            elsewhere.extend(named.into_iter().filter(|named| !factor.settings.contains_key(&named.value)));
+            elsewhere.extend(named.into_iter().filter(|named| !factor.sets_up(named.value)));
             people.insert(user, person);
         }
         root.finish(problems);
