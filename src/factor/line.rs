@@ -43,6 +43,8 @@ pub enum Say {
     Ringing,
     /// A code is on its way; to which phone, masked, if that is known.
     Sent(Option<String>),
+    /// Another question of the same person is open; this one waits for its turn.
+    Waiting,
     /// Where to enrol.
     Enrol(String),
     /// The provider's own words: one line, without control characters.
@@ -182,7 +184,9 @@ impl Line {
             let say = match say {
                 Say::Remark(text) => Say::Remark(safe(&text)),
                 Say::Enrol(text) => Say::Enrol(safe(&text)),
-                other @ (Say::Compare(_) | Say::Enter(_) | Say::Ringing | Say::Sent(_)) => other,
+                other @ (Say::Compare(_) | Say::Enter(_) | Say::Ringing | Say::Sent(_) | Say::Waiting) => {
+                    other
+                }
             };
             // Whoever has gone hears nothing; the question is dropped with them.
             self.out.send(Said::Say(say)).await.ok();

@@ -26,6 +26,12 @@ pub fn said(say: &Say, language: Language) -> String {
         (Say::Sent(None), German) => "Ein Code kommt per SMS.".into(),
         (Say::Sent(Some(to)), English) => format!("A code is on its way by SMS to {}.", masked(to)),
         (Say::Sent(Some(to)), German) => format!("Ein Code kommt per SMS an {}.", masked(to)),
+        (Say::Waiting, English) => {
+            "Another question of yours is still open; this one waits for its turn.".into()
+        }
+        (Say::Waiting, German) => {
+            "Eine andere Anfrage von Ihnen ist noch offen; diese wartet, bis sie dran ist.".into()
+        }
         (Say::Enrol(at), English) => format!("You are not enrolled yet. Do it here: {at}"),
         (Say::Enrol(at), German) => format!("Sie sind noch nicht angemeldet. Holen Sie es hier nach: {at}"),
         (Say::Remark(text), _) => text.clone(),

@@ -9,11 +9,13 @@ use tokio::sync::mpsc;
 
 use super::{Fraud, NotConfirmed};
 use crate::clock::Clock;
-use crate::factor::{Cause, Heard, Line, Prompt, Provider, Providers, Question, Tx, Verdict, Way};
+use crate::factor::{Cause, Heard, Line, Prompt, Provider, Providers, Question, Say, Tx, Verdict, Way};
 use crate::identity::attempts::{Asker, Attempts};
 use crate::names::Source;
 use crate::random::Random;
 
+/// Who has to wait longer than this for their turn is told so.
+const SOON: Duration = Duration::from_secs(1);
 /// Ways that one conversation tries.
 const WAYS: usize = 4;
 
@@ -136,7 +138,14 @@ impl Conversation {
                 Way::Code => self.attempts.prompt(&asker).await,
             }
         };
-        let turn = tokio::time::timeout(lasts, turn).await;
+        tokio::pin!(turn);
+        let turn = match tokio::time::timeout(SOON, &mut turn).await {
+            Ok(turn) => Ok(turn),
+            Err(_) => {
+                self.line.say(Say::Waiting).await;
+                tokio::time::timeout(lasts, turn).await
+            }
+        };
         let turn = turn.ok().flatten().ok_or(NotConfirmed::TimedOut)?;
         // Those before may have locked it meanwhile.
         locked(&self.attempts)?;

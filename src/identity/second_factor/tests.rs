@@ -165,3 +165,18 @@ async fn an_answer_to_a_prompt_that_is_over_is_not_taken_for_one_to_the_next() {
     assert_eq!(late.prompt.unwrap().0, Prompt::Instead);
     assert_eq!(texts.asked(), 0, "what was typed was no answer to that");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_another_question_of_theirs_is_told_so() {
+    let texts = Scripted::takes_codes("texts", Way::Sms);
+    let factor = factor(texts.clone(), None, false);
+    let (mut first, mut second) = (trial(&factor), trial(&factor));
+    assert!(first.next(None, Duration::from_secs(5)).await.unwrap().prompt.is_some());
+    let told = second.next(None, Duration::from_secs(5)).await.unwrap();
+    assert_eq!((told.says, told.prompt), (vec![Say::Waiting], None));
+    assert_eq!(texts.asked(), 1, "one open question a person");
+    let (_, confirmed) = typing(&mut first, &[]).await;
+    assert!(confirmed.is_err());
+    let (_, confirmed) = typing(&mut second, &["right"]).await;
+    assert_eq!(confirmed, Ok("texts".into()));
+}
