@@ -139,12 +139,11 @@ impl Conversation {
             }
         };
         tokio::pin!(turn);
-        let turn = match tokio::time::timeout(SOON, &mut turn).await {
-            Ok(turn) => Ok(turn),
-            Err(_) => {
-                self.line.say(Say::Waiting).await;
-                tokio::time::timeout(lasts, turn).await
-            }
+        let turn = if let Ok(turn) = tokio::time::timeout(SOON, &mut turn).await {
+            Ok(turn)
+        } else {
+            self.line.say(Say::Waiting).await;
+            tokio::time::timeout(lasts, turn).await
         };
         let turn = turn.ok().flatten().ok_or(NotConfirmed::TimedOut)?;
         // Those before may have locked it meanwhile.
