@@ -168,7 +168,7 @@ async fn who_is_denied_or_not_enrolled_is_told_and_nothing_rings() {
             assert_eq!(asked.verdict, verdict, "{preauth:?}: {asked:?}");
             let told = asked.says.first().map_or("", |say| match say {
                 Say::Remark(text) | Say::Enrol(text) => text,
-                other @ (Say::Compare(_) | Say::Enter(_) | Say::Ringing | Say::Sent(_)) => {
+                other @ (Say::Compare(_) | Say::Enter(_) | Say::Ringing | Say::Waiting | Say::Sent(_)) => {
                     panic!("{other:?}")
                 }
             });
