@@ -317,17 +317,22 @@ async fn a_code_is_typed_into_plink_dbclient_and_paramiko() {
     codes.door.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn where_a_code_is_wanted_batch_clients_are_refused_and_told_and_do_not_hang() {
-    let codes = Codes::open("provider = \"totp\"").await;
-    let door = &codes.door;
-    let began = Instant::now();
+/// plink -batch and OpenSSH's BatchMode, where something would have to be typed.
+async fn batch_clients_are_refused_and_told(door: &Door) {
     let plink = door.plink(JANE, "jane", &["-batch"], &["whoami"]).await;
     assert_eq!((plink.code, plink.stdout.as_str()), (1, ""), "{plink:?}");
     assert!(plink.stderr.contains("Cannot answer interactive prompts in batch mode"), "{plink:?}");
     let openssh = door.ssh_as(JANE, "jane", &BATCH, &["whoami"]).await;
     assert_eq!((openssh.code, openssh.stdout.as_str()), (255, ""), "{openssh:?}");
     assert!(openssh.stderr.contains("Permission denied (keyboard-interactive)"), "{openssh:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_code_is_wanted_batch_clients_are_refused_and_told_and_do_not_hang() {
+    let codes = Codes::open("provider = \"totp\"").await;
+    let door = &codes.door;
+    let began = Instant::now();
+    batch_clients_are_refused_and_told(door).await;
     let paramiko = told(&door.paramiko_typing(JANE, "jane", "whoami", &[]).await);
     assert!(paramiko.code != 0 && paramiko.stdout.is_empty(), "{paramiko:?}");
     // Without -batch, and without a terminal, plink gives up without a word, and calls that a success.
@@ -391,12 +396,7 @@ async fn a_menu_turns_batch_clients_away_with_a_word_and_rings_nobody() {
     let codes = Codes::open("provider = \"webhook\"\nsecond = \"totp\"\nmenu = true").await;
     let door = &codes.door;
     let began = Instant::now();
-    let plink = door.plink(JANE, "jane", &["-batch"], &["whoami"]).await;
-    assert_eq!((plink.code, plink.stdout.as_str()), (1, ""), "{plink:?}");
-    assert!(plink.stderr.contains("Cannot answer interactive prompts in batch mode"), "{plink:?}");
-    let openssh = door.ssh_as(JANE, "jane", &BATCH, &["whoami"]).await;
-    assert_eq!((openssh.code, openssh.stdout.as_str()), (255, ""), "{openssh:?}");
-    assert!(openssh.stderr.contains("Permission denied (keyboard-interactive)"), "{openssh:?}");
+    batch_clients_are_refused_and_told(door).await;
     // No -batch, and no terminal: it gives up without a word.
     let silent = door.plink_command(JANE, "jane", &[], &["whoami"]).await;
     let silent = ran(without_terminal(&silent)).await;
