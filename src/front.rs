@@ -432,6 +432,7 @@ impl Front {
     /// Ends what a removed or expired key has opened. Called when keys change, and every half second.
     pub fn recheck(&self) {
         self.remember_locks();
+        self.end_reported();
         let (keys, now) = (self.keys.load(), self.clock.now());
         self.works.jobs.end(|who| {
             let gone = keys.holds(who.user(), who.key(), who.source(), now).is_err();

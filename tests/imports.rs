@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("transfers", &[]),
     ("asks", &["names"]),
     ("config", &["names", "secret", "template"]),
-    ("state", &["names", "clock"]),
+    ("state", &["names", "clock", "random", "secret", "config"]),
     ("factor", &["names", "clock", "random", "secret", "template"]),
     ("grants", &["names"]),
     ("authority", &["names", "random"]),
