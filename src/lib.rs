@@ -19,7 +19,7 @@
 //! | [`template`] | texts with placeholders: an SMS gateway's request or command line |
 //! | [`asks`] | what can be asked for, as data |
 //! | [`config`] | `policy/` → data, every error at once with its place |
-//! | [`state`] | what outlives a restart: used codes, learned certificates, penalties, work orders, where people confirmed |
+//! | [`state`] | what outlives a restart and is shared by several gateways: used codes, learned certificates, penalties, work orders, jobs, where people confirmed |
 //! | [`factor`] | the second factor's providers: a question goes out, sentences and answers pass over a `Line`, a verdict comes back |
 //! | [`authority`] | the gateway's own certificate authorities: for host keys, for technicians at a target |
 //! | [`identity`] | `KeyProven`, `Principal`, `Machine`: the proofs, and the only places that make them; who asked in vain how often; work orders |
@@ -123,6 +123,9 @@
 //! | what an operator ends or watches is journalled first; a watcher holds up nobody; the socket serves root and one group | `tests/sessions_live.rs`, `live::tests` |
 //! | nothing runs without a person but what a site's file orders; such work has its own proof and its own lines | types (`tests/compile_fail/a_standing_order_*`, `a_routine_*`), `tests/schedule.rs` |
 //! | a slot runs once, over restarts, several gateways and clocks that jump | `schedule::due::tests`, `state::slots::tests`, `tests/schedule.rs` |
+//! | what one gateway bars, locks, opens or closes, the others of its state know within a second | `state::tests::shared`, `tests/door_gateways.rs` |
+//! | a gateway's jobs are lost, and its boxes free, when it is gone, and not when another starts or the database was away | `state::tests::work`, `tests/door_gateways.rs` |
+//! | the state's server is encrypted and known by name, or on this machine; its password is in no line | `state::tests::shared`, `tests/door_gateways.rs` |
 //! | the newest backup, the newest good one and the last good copy of a service are never removed | `vault::retention::tests`, `tests/schedule.rs` |
 //! | SFTP leads to the vault's index and no file system; each open is decided; what is handed in is kept whole or not at all | `tests/files_*.rs`, `tests/door_full_disk.rs` |
 //! | a restore cut at any step, in any way, is resumed to the file or undone to what was | `tests/konnektor_cuts.rs` |
