@@ -30,13 +30,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("konnektor", &["names", "clock", "secret"]),
     ("notify", &["names", "clock", "config", "factor", "journal"]),
     ("gate", &["names", "clock", "asks", "config", "grants", "identity", "policy", "journal"]),
-    ("sentences", &["names", "asks", "config", "factor", "identity", "policy", "gate"]),
+    ("uplink", &["names", "clock", "random", "flow", "link", "grants", "identity", "journal"]),
+    ("sentences", &["names", "asks", "config", "factor", "grants", "identity", "policy", "gate"]),
     (
         "commands",
         &[
             "names",
             "clock",
             "prompt",
+            "random",
+            "grants",
+            "link",
+            "uplink",
             "asks",
             "config",
             "state",
@@ -49,7 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("schedule", &["names", "config", "policy", "journal", "notify", "gate", "state", "commands"]),
-    ("hops", &["names", "asks", "config", "flow", "live", "journal"]),
+    ("hops", &["names", "asks", "config", "flow", "link", "live", "journal", "uplink"]),
     (
         "relay",
         &[
@@ -87,6 +92,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "gate",
             "commands",
             "authority",
+            "uplink",
             "hops",
             "relay",
             "flow",
