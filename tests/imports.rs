@@ -19,7 +19,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["names", "secret", "template"]),
     ("state", &["names", "clock"]),
     ("factor", &["names", "clock", "random", "secret", "template"]),
-    ("grants", &["names"]),
+    ("link", &["names"]),
+    ("grants", &["names", "link"]),
     ("authority", &["names", "random"]),
     ("vault", &["names"]),
     ("identity", &["names", "clock", "random", "secret", "asks", "config", "factor", "state"]),
@@ -95,6 +96,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "prompt",
         ],
     ),
+    ("site", &["names", "clock", "random", "secret", "template", "config", "konnektor", "link"]),
     ("control", &["names", "clock", "secret", "config", "identity", "journal", "sentences", "live", "front"]),
 ];
 
