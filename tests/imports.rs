@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("konnektor", &["names", "clock", "secret"]),
     ("notify", &["names", "clock", "config", "factor", "journal"]),
     ("gate", &["names", "clock", "asks", "config", "grants", "identity", "policy", "journal"]),
-    ("uplink", &["names", "clock", "random", "flow", "link", "grants", "identity", "journal"]),
+    ("uplink", &["names", "clock", "random", "prompt", "flow", "link", "grants", "identity", "journal"]),
     ("sentences", &["names", "asks", "config", "factor", "grants", "identity", "policy", "gate"]),
     (
         "commands",
