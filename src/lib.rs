@@ -176,6 +176,7 @@ pub mod relay;
 pub mod schedule;
 pub mod secret;
 pub mod sentences;
+pub mod service;
 pub mod sessions;
 pub mod site;
 pub mod state;

@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("template", &["secret"]),
     ("prompt", &[]),
     ("flow", &[]),
+    ("service", &[]),
     ("live", &["names"]),
     ("transfers", &[]),
     ("asks", &["names"]),
@@ -102,7 +103,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "prompt",
         ],
     ),
-    ("site", &["names", "clock", "random", "secret", "template", "config", "konnektor", "link"]),
+    ("site", &["names", "clock", "random", "secret", "template", "service", "config", "konnektor", "link"]),
     ("control", &["names", "clock", "secret", "config", "identity", "journal", "sentences", "live", "front"]),
 ];
 
