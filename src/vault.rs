@@ -28,9 +28,10 @@ use zeroize::Zeroizing;
 
 pub use identities::{generate_identity, read_identities};
 pub use incoming::{INCOMING_BYTES, INCOMING_FILES, INCOMING_LARGEST, Incoming};
+pub use sealing::{Sealed, seal};
 
 use crate::names::{BackupName, KonnektorId};
-use sealing::{seal, unseal, whole};
+use sealing::{unseal, whole};
 
 /// More than this is no backup of ours: 19 services of 64 MiB and some.
 const LARGEST: u64 = 2 << 30;

@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("journal", &["names", "clock", "asks", "identity", "policy"]),
     ("recording", &["names", "clock"]),
     ("konnektor", &["names", "clock", "secret"]),
+    ("uplink", &["names", "clock", "config", "link", "grants", "identity", "konnektor"]),
     ("notify", &["names", "clock", "config", "factor", "journal"]),
     ("gate", &["names", "clock", "asks", "config", "grants", "identity", "policy", "journal"]),
     ("sentences", &["names", "asks", "config", "factor", "identity", "policy", "gate"]),
@@ -45,6 +46,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "journal",
             "konnektor",
             "vault",
+            "link",
+            "uplink",
             "sentences",
         ],
     ),
@@ -96,7 +99,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "prompt",
         ],
     ),
-    ("site", &["names", "clock", "random", "secret", "template", "config", "konnektor", "link"]),
+    ("site", &["names", "clock", "random", "secret", "template", "config", "konnektor", "vault", "link"]),
     ("control", &["names", "clock", "secret", "config", "identity", "journal", "sentences", "live", "front"]),
 ];
 
