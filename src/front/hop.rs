@@ -205,8 +205,7 @@ impl Opening {
             }
             Err(refused) => return self.turn_away(reply, &refused).await,
         };
-        let Some(host) = target.host() else { return };
-        let stream = match Box::pin(dial(&started, &host.address)).await {
+        let stream = match Box::pin(dial(&started, target)).await {
             Ok(stream) => stream,
             Err(away) => {
                 let outcome = Outcome {

@@ -4,6 +4,7 @@ use std::path::Path;
 use super::*;
 use crate::asks::{Command, Into, Verb};
 use crate::config::{Config, Folder, Problems};
+use crate::grants::Missing;
 use crate::identity::Connection;
 use crate::init;
 use crate::names::{KonnektorId, SessionId};
@@ -120,7 +121,7 @@ on = ["*"]
 "#;
     let policy = policy(rules).unwrap();
     let jane = who("firm-jane.doe", "203.0.113.7");
-    let consent = Denied::NoConsent { rule: rule("rules.toml:8") };
+    let consent = Denied::NoConsent { rule: rule("rules.toml:8"), missing: Missing::Link };
     assert_eq!(
         ask(&policy, backup("praxis-mueller"), &jane, NOON),
         Err(consent),

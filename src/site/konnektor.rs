@@ -78,8 +78,8 @@ pub enum Ended {
     NotUnderstood,
 }
 
-/// A make has to be found out within this.
-const OPEN: Duration = Duration::from_secs(45);
+/// A make has to be found out within this: the gateway waits for the answer to its head a little longer.
+const OPEN: Duration = Duration::from_secs(12);
 /// A session at the box has to end within this.
 const LEAVE: Duration = Duration::from_secs(30);
 

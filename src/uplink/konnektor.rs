@@ -12,12 +12,12 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::Streams;
+use super::{NoWay, Streams};
 use crate::konnektor::{
     Error, Identity, Json, Konnektor, Product, Profile, Profiles, Progress, Reading, cleaned,
 };
-use crate::link::Stream;
 use crate::link::frames::{Call, Head, Reply, Visitor, Wish};
+use crate::link::{BadLine, Stream};
 use crate::names::{ActionName, HostPort, KonnektorId, ServiceName};
 
 pub use sealed::{Backups, LARGEST, SiteArchive};
@@ -81,15 +81,26 @@ async fn reached(
     patience: Patience,
 ) -> Result<Reached, Error> {
     let opened = timeout(patience.open, streams.open(&id.site, head)).await;
-    let (stream, reply) = opened.map_err(|_| Error::Away)?.map_err(|_| Error::Away)?;
+    let (stream, reply) = opened.map_err(|_| Error::Away)?.map_err(|e| no_way(&e))?;
     match reply {
         Reply::Open { product: Some(product), address: Some(address), sealed } => {
             Ok(Reached { stream, product, address, sealed })
         }
-        Reply::Open { .. } => Err(Error::SiteUnclear),
-        Reply::Refused { cause } => Err(Error::SiteRefused { cause: cause.to_string() }),
-        Reply::Away { error: Some(error), .. } => Err(Error::from_wire(&error.0)),
-        Reply::Away { error: None, .. } => Err(Error::Away),
+        Reply::Open { .. } | Reply::Refused { .. } | Reply::Away { .. } => Err(Error::SiteUnclear),
+    }
+}
+
+/// Without a way to the site its box is away; what the site says of it is what it says.
+fn no_way(why: &NoWay) -> Error {
+    match why {
+        NoWay::Refused(cause) => Error::SiteRefused { cause: cause.to_string() },
+        NoWay::Away { error: Some(error), .. } => Error::from_wire(&error.0),
+        NoWay::Broken(BadLine::NotUnderstood(_) | BadLine::TooLong) => Error::SiteUnclear,
+        NoWay::Away { error: None, .. }
+        | NoWay::NoLink
+        | NoWay::Mux(_)
+        | NoWay::Broken(BadLine::Closed | BadLine::Broken(_))
+        | NoWay::Slow => Error::Away,
     }
 }
 

@@ -18,11 +18,11 @@ use pforte::clock::Clock;
 use pforte::konnektor::simulator::{Make, Options, Simulator};
 use pforte::konnektor::{LearnNothing, Product, Profiles, Spec, Timeouts};
 use pforte::link::frames::{Head, Reply, Visitor};
-use pforte::link::{Bounds, Mux, Opener, Stream, read_line};
+use pforte::link::{Bounds, Mux, Opener, Stream, read_line, write_line};
 use pforte::names::{KonnektorId, SiteName};
 use pforte::secret::Secret;
 use pforte::site::konnektor::{Boxes, Ended, Patience, SiteBox, Tools, serve};
-use pforte::uplink::{NoStream, Streams, ask};
+use pforte::uplink::{NoWay, Streams};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio_util::sync::CancellationToken;
@@ -234,7 +234,7 @@ impl Site {
         self.heads.lock().unwrap().push(head.clone());
         let instead = self.instead.lock().unwrap().clone();
         if let Some(reply) = instead {
-            pforte::link::write_line(&mut stream, &reply).await.unwrap();
+            write_line(&mut stream, &reply).await.unwrap();
             return;
         }
         let ended = serve(stream, &head, &self.boxes, &self.tools).await;
@@ -244,11 +244,21 @@ impl Site {
 
 #[async_trait]
 impl Streams for Linked {
-    async fn open(&self, site: &SiteName, head: &Head) -> Result<(Stream, Reply), NoStream> {
+    async fn open(&self, site: &SiteName, head: &Head) -> Result<(Stream, Reply), NoWay> {
         assert_eq!(*site, id().site);
         let opener = self.open.lock().unwrap().as_ref().map(|(opener, _)| opener.clone());
-        let stream = opener.ok_or(NoStream::NotLinked)?.open().await.map_err(|_| NoStream::NotLinked)?;
-        ask(stream, head, Duration::from_secs(20)).await
+        let stream = opener.ok_or(NoWay::NoLink)?.open().await?;
+        asked(stream, head).await
+    }
+}
+
+/// What a gateway makes of a site's answer.
+pub async fn asked(mut stream: Stream, head: &Head) -> Result<(Stream, Reply), NoWay> {
+    write_line(&mut stream, head).await?;
+    match read_line(&mut stream).await? {
+        open @ Reply::Open { .. } => Ok((stream, open)),
+        Reply::Refused { cause } => Err(NoWay::Refused(cause)),
+        Reply::Away { cause, error } => Err(NoWay::Away { cause, error }),
     }
 }
 
