@@ -28,7 +28,7 @@ pub use notify::{Notice, Notify};
 pub use problems::{Place, Problem, Problems, near_miss, nearest};
 pub use reader::{At, Document, Table};
 pub use schedule::{Retention, Schedule, When};
-pub use site::{Host, HostProof, Inner, KonnektorBox, Product, Site, Via};
+pub use site::{Host, HostProof, Inner, KonnektorBox, LinkedBox, Product, Site, SiteKonnektor, Via};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

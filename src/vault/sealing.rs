@@ -115,7 +115,8 @@ pub fn seal(
     Ok(Sealed { pieces: full, bytes: counted.bytes, sha256: hex(&hash.finalize()) })
 }
 
-fn hex(digest: &[u8]) -> String {
+/// `sha256:` and hex.
+pub(super) fn hex(digest: &[u8]) -> String {
     use std::fmt::Write as _;
     digest.iter().fold(String::from("sha256:"), |mut text, byte| {
         // Writing into a String has no way to fail.
