@@ -159,15 +159,15 @@ pub struct Linked {
 
 impl Linked {
     pub fn to(spec: &Spec, change: impl FnOnce(&mut Boxes)) -> Arc<Self> {
+        Self::patient(spec, QUICK, change)
+    }
+
+    pub fn patient(spec: &Spec, patience: Patience, change: impl FnOnce(&mut Boxes)) -> Arc<Self> {
         let known = SiteBox { spec: spec.clone(), networks: Vec::new() };
         let mut boxes = Boxes { boxes: [(spec.id.konnektor.clone(), known)].into(), recipients: Vec::new() };
         change(&mut boxes);
-        let tools = Tools {
-            profiles: Arc::new(profiles()),
-            pins: Arc::new(LearnNothing),
-            clock: clock(),
-            patience: QUICK,
-        };
+        let tools =
+            Tools { profiles: Arc::new(profiles()), pins: Arc::new(LearnNothing), clock: clock(), patience };
         let (heads, ends, instead) = Default::default();
         let site = Arc::new(Site { boxes, tools, heads, ends, instead });
         let linked = Arc::new(Self { site, wire: Wire::default(), open: Mutex::default() });
