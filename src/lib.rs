@@ -182,4 +182,5 @@ pub mod site;
 pub mod state;
 pub mod template;
 pub mod transfers;
+pub mod uplink;
 pub mod vault;

@@ -31,13 +31,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("konnektor", &["names", "clock", "secret"]),
     ("notify", &["names", "clock", "config", "factor", "journal"]),
     ("gate", &["names", "clock", "asks", "config", "grants", "identity", "policy", "journal"]),
-    ("sentences", &["names", "asks", "config", "factor", "identity", "policy", "gate"]),
+    ("uplink", &["names", "clock", "random", "prompt", "flow", "link", "grants", "identity", "journal"]),
+    ("sentences", &["names", "asks", "config", "factor", "grants", "identity", "policy", "gate"]),
     (
         "commands",
         &[
             "names",
             "clock",
             "prompt",
+            "random",
+            "grants",
+            "link",
+            "uplink",
             "asks",
             "config",
             "state",
@@ -50,7 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("schedule", &["names", "config", "policy", "journal", "notify", "gate", "state", "commands"]),
-    ("hops", &["names", "asks", "config", "flow", "live", "journal"]),
+    ("hops", &["names", "asks", "config", "flow", "link", "live", "journal", "uplink"]),
     (
         "relay",
         &[
@@ -88,6 +93,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "gate",
             "commands",
             "authority",
+            "uplink",
             "hops",
             "relay",
             "flow",

@@ -92,6 +92,12 @@ pub struct Limits {
     pub idle: Duration,
     /// Silence after which the client is asked whether it lives; four times without an answer end it.
     pub keepalive: Duration,
+    /// Sites' links in all.
+    pub links: usize,
+    /// Handshakes of links at once.
+    pub link_handshakes: usize,
+    /// The same from one address.
+    pub link_handshakes_per_source: usize,
 }
 
 impl Default for Limits {
@@ -110,6 +116,9 @@ impl Default for Limits {
             connection_age: Duration::from_hours(12),
             idle: Duration::from_hours(1),
             keepalive: Duration::from_secs(15),
+            links: 20_000,
+            link_handshakes: 128,
+            link_handshakes_per_source: 16,
         }
     }
 }
@@ -309,6 +318,9 @@ fn limits(mut table: Table<'_, '_>, problems: &mut Problems) -> Limits {
     count("unproven", &mut found.unproven);
     count("unproven_per_source", &mut found.unproven_per_source);
     count("connections", &mut found.connections);
+    count("links", &mut found.links);
+    count("link_handshakes", &mut found.link_handshakes);
+    count("link_handshakes_per_source", &mut found.link_handshakes_per_source);
     count("sessions_per_connection", &mut found.sessions_per_connection);
     count("connections_per_user", &mut found.connections_per_user);
     count("key_probes", &mut found.key_probes);
