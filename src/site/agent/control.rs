@@ -138,8 +138,8 @@ async fn talk(
     let mut alive = tokio::time::interval_at(Instant::now() + settings.alive, settings.alive);
     alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let over = loop {
-        let silent = talk.heard + settings.silence;
-        let probed = talk.probe.map(|(_, until)| until);
+        let quiet_until = talk.heard + settings.silence;
+        let unanswered = talk.probe.map(|(_, until)| until);
         let step = tokio::select! {
             line = lines.next::<ToSite>() => line.map_err(Over::from).and_then(|line| talk.heard(line)),
             stream = mux.next() => match stream {
@@ -152,8 +152,8 @@ async fn talk(
             },
             _ = network.changed() => talk.probe(),
             _ = alive.tick() => talk.say_alive().map(|_| ()),
-            () = tokio::time::sleep_until(silent) => Err(Over::Silent),
-            () = at(probed) => Err(Over::ProbeUnanswered),
+            () = tokio::time::sleep_until(quiet_until) => Err(Over::Silent),
+            () = at(unanswered) => Err(Over::ProbeUnanswered),
             () = stop.cancelled() => Err(Over::Stopped),
         };
         if let Err(over) = step {
