@@ -48,7 +48,7 @@ use crate::gate::Gate;
 use crate::hops::Hosts;
 use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::SecondFactor;
-use crate::identity::{Connection, Who};
+use crate::identity::{Connection, Ended, Who};
 use crate::journal::started::of;
 use crate::journal::{Entry, Event, Journal};
 use crate::names::{Fingerprint, SessionId, Username};
@@ -193,7 +193,8 @@ impl Front {
         }
         let now = self.clock.now();
         let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
-        let connection = Connection { session: SessionId::new(millis, self.random.draw()), from };
+        let session = SessionId::new(millis, self.random.draw());
+        let connection = Connection { session, from, ended: Ended::default() };
         let ledger = Arc::new(Ledger::default());
         let (wire, line) = Wire::new(stream, Role::Server, ledger.clone());
         let (phase, phases) = watch::channel(Phase::Exchange);
@@ -205,7 +206,6 @@ impl Front {
             handle: OnceLock::new(),
             who: OnceLock::new(),
             trail: Mutex::default(),
-            ended: OnceLock::new(),
             unwritten: 0.into(),
             stop: CancellationToken::new(),
             ledger,
@@ -325,7 +325,7 @@ impl Front {
             self.count_panic();
         }
         let took = self.clock.now().duration_since(since).as_millis();
-        let mut cause = shared.ended.get().map(|cause| cause.clone().into_owned());
+        let mut cause = shared.connection.ended.cause().map(ToOwned::to_owned);
         cause = cause.or_else(|| ran.as_ref().err().map(ToString::to_string));
         let unwritten = shared.unwritten.load(Ordering::Relaxed);
         if unwritten > 0 {
@@ -398,6 +398,7 @@ impl Front {
     pub fn recheck(&self) {
         self.uplinks.recheck();
         self.remember_locks();
+        self.end_reported();
         let (keys, now) = (self.keys.load(), self.clock.now());
         self.works.jobs.end(|who| {
             let gone = keys.holds(who.user(), who.key(), who.source(), now).is_err();

@@ -358,7 +358,8 @@ impl Link {
 
 /// What a site says goes into the journal and before people: short, and without control characters.
 fn sane(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
+    let short: String = text.chars().take(200).collect();
+    crate::prompt::printable(&short).chars().take(400).collect()
 }
 
 /// As towards the technician: no Nagle, dead peers found by TCP.

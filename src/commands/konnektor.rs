@@ -134,13 +134,16 @@ async fn list(started: &Started<Command>, works: &Works, out: &Out) -> Result<En
 /// The box's turn: nobody else reads or writes it meanwhile. Says who is at it where it has to wait.
 async fn turn(works: &Works, out: &Out, id: &KonnektorId) -> Result<tokio::sync::OwnedMutexGuard<()>, Gone> {
     let turn = works.jobs.turn(id);
-    if let Ok(turn) = Arc::clone(&turn).try_lock_owned() {
-        return Ok(turn);
-    }
-    if let Some(other) = works.jobs.at_work(id) {
-        out.say(super::jobs::busy(&other, out.language)).await?;
-    }
-    Ok(turn.lock_owned().await)
+    let held = if let Ok(turn) = Arc::clone(&turn).try_lock_owned() {
+        turn
+    } else {
+        if let Some(other) = works.jobs.at_work(id) {
+            out.say(super::jobs::busy(&other, out.language)).await?;
+        }
+        turn.lock_owned().await
+    };
+    super::jobs::free_elsewhere(works, id, out).await?;
+    Ok(held)
 }
 
 async fn unknown_firmware(out: &Out, firmware: &str) -> Ended {

@@ -170,7 +170,7 @@ impl FromStr for CertificatePin {
 }
 
 /// An age recipient, `age1…`.
-struct Recipient(String);
+pub struct Recipient(pub String);
 
 impl FromStr for Recipient {
     type Err = String;
@@ -212,7 +212,7 @@ impl Site {
                     problems.add(table.place(), format!("no Konnektor can be called \"{INCOMING}\""));
                 }
                 let read = match via {
-                    Via::Direct => SiteKonnektor::Direct(konnektor(folder, table, problems)?),
+                    Via::Direct => SiteKonnektor::Direct(KonnektorBox::read(folder, table, problems)?),
                     Via::Link => SiteKonnektor::Link(linked(table, problems)),
                 };
                 Some((name, read))
@@ -286,34 +286,31 @@ const PRODUCTS: [(&str, Product); 4] = [
     ("auto", Product::Auto),
 ];
 
-fn konnektor(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> Option<KonnektorBox> {
-    let products = [
-        ("kocobox", Product::Kocobox),
-        ("secunet", Product::Secunet),
-        ("rise", Product::Rise),
-        ("auto", Product::Auto),
-    ];
-    let product = table.one_of("product", &products, problems).unwrap_or(Product::Auto);
-    let address = table.required::<HostPort>("address", problems);
-    let sds = table.parsed::<HostPort>("sds", problems).map(|a| a.value);
-    let certificate = table.parsed::<CertificatePin>("certificate", problems).map(|c| c.value.0);
-    let user = table.required::<String>("user", problems);
-    let secret = folder.secret(&mut table, "password", problems);
-    if !table.holds("password") {
-        table.missing("password");
+impl KonnektorBox {
+    /// Reads a table `[konnektor.NAME]`, of a site's file or of a site's own `site.toml`.
+    pub fn read(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> Option<Self> {
+        let product = table.one_of("product", &PRODUCTS, problems).unwrap_or(Product::Auto);
+        let address = table.required::<HostPort>("address", problems);
+        let sds = table.parsed::<HostPort>("sds", problems).map(|a| a.value);
+        let certificate = table.parsed::<CertificatePin>("certificate", problems).map(|c| c.value.0);
+        let user = table.required::<String>("user", problems);
+        let secret = folder.secret(&mut table, "password", problems);
+        if !table.holds("password") {
+            table.missing("password");
+        }
+        let parallel =
+            table.number("parallel", 1..17, problems).and_then(|n| usize::try_from(n).ok()).unwrap_or(4);
+        let networks = table.list::<Network>("networks", problems).unwrap_or_default();
+        table.finish(problems);
+        Some(Self {
+            product,
+            address: address?.value,
+            sds,
+            certificate,
+            user: user?.value,
+            password: secret?,
+            networks: networks.into_iter().map(|network| network.value.0).collect(),
+            parallel,
+        })
     }
-    let parallel =
-        table.number("parallel", 1..17, problems).and_then(|n| usize::try_from(n).ok()).unwrap_or(4);
-    let networks = table.list::<Network>("networks", problems).unwrap_or_default();
-    table.finish(problems);
-    Some(KonnektorBox {
-        product,
-        address: address?.value,
-        sds,
-        certificate,
-        user: user?.value,
-        password: secret?,
-        networks: networks.into_iter().map(|network| network.value.0).collect(),
-        parallel,
-    })
 }

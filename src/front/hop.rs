@@ -79,7 +79,7 @@ impl Hops {
             // Counted alone: a flood neither fills the journal nor learns anything by the time it takes.
             self.shared.unwritten.fetch_add(1, Ordering::Relaxed);
             if self.refused.fetch_add(1, Ordering::SeqCst) == REFUSALS
-                && self.shared.ended.set("too-many-refusals".into()).is_ok()
+                && self.shared.connection.ended.set("too-many-refusals")
             {
                 self.shared.goodbye(Disconnect::ByApplication, "Too many refused hops.".to_owned());
             }

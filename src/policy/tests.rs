@@ -5,7 +5,7 @@ use super::*;
 use crate::asks::{Command, Into, Verb};
 use crate::config::{Config, Folder, Problems};
 use crate::grants::Missing;
-use crate::identity::Connection;
+use crate::identity::{Connection, Ended};
 use crate::init;
 use crate::names::{KonnektorId, SessionId};
 
@@ -36,8 +36,11 @@ fn policy(rules: &str) -> Result<Policy, Vec<String>> {
 
 fn who(user: &str, from: &str) -> Who {
     let user: Username = user.parse().unwrap();
-    let connection =
-        Connection { session: SessionId::new(1, 2), from: format!("{from}:50122").parse().unwrap() };
+    let connection = Connection {
+        session: SessionId::new(1, 2),
+        from: format!("{from}:50122").parse().unwrap(),
+        ended: Ended::default(),
+    };
     let key = format!("SHA256:{}", "A".repeat(43)).parse().unwrap();
     crate::identity::second_factor::for_tests(user, key, connection)
 }

@@ -3,6 +3,7 @@
 
 mod reading;
 mod rights;
+mod shelf;
 mod talk;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::names::{HostPort, KonnektorName, ServiceName};
 use rights::{Right, Rights};
 use talk::Talk;
 
+pub use shelf::Shelf;
 pub use talk::Patience;
 
 /// A box of the site, with its secrets.

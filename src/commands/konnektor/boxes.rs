@@ -158,7 +158,8 @@ pub(super) fn visitor(started: &Started<Command>) -> Visitor {
 pub(super) fn nobody(routine: &Routine) -> Visitor {
     Visitor {
         user: SCHEDULE.to_owned(),
-        session: String::new(),
+        // A name all the same: the site counts visits by it.
+        session: format!("schedule-{}", routine.konnektor().konnektor),
         family: "konnektor backup".to_owned(),
         command: routine.chore().as_asked(),
     }
