@@ -140,13 +140,13 @@ async fn talk(
     let over = loop {
         let quiet_until = talk.heard + settings.silence;
         let unanswered = talk.probe.map(|(_, until)| until);
-        let step = tokio::select! {
-            line = lines.next::<ToSite>() => line.map_err(Over::from).and_then(|line| talk.heard(line)),
-            stream = mux.next() => match stream {
-                Some(stream) => { streams.take(stream); Ok(()) }
+        let going = tokio::select! {
+            said = lines.next::<ToSite>() => said.map_err(Over::from).and_then(|said| talk.heard(said)),
+            opened = mux.next() => match opened {
+                Some(opened) => { streams.take(opened); Ok(()) }
                 None => Err(Over::Gone),
             },
-            changed = changes.changed() => match changed {
+            known = changes.changed() => match known {
                 Ok(()) => talk.switched(),
                 Err(_) => Err(Over::Stopped),
             },
@@ -156,7 +156,7 @@ async fn talk(
             () = at(unanswered) => Err(Over::ProbeUnanswered),
             () = stop.cancelled() => Err(Over::Stopped),
         };
-        if let Err(over) = step {
+        if let Err(over) = going {
             break over;
         }
     };
