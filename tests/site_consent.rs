@@ -171,6 +171,7 @@ async fn a_restart_closes_it_and_when_possible_opens_it_for_nobody() {
     stage.site.does(&["allow", "firm"]).await;
     stage.site.kill().await;
     stage.site.start().await;
+    let _before = stage.gateway.linked().await;
     let view = stage.site.view().await;
     assert!(!view.switch.open && view.named.is_empty(), "{view:?}");
     stage.site.does(&["standing", "when-possible", "on"]).await;

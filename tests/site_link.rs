@@ -220,6 +220,5 @@ async fn when_open_nothing_is_dialled_while_it_is_closed() {
     let mut talk = gateway.linked().await;
     site.does(&["close"]).await;
     talk.hear(|line| matches!(line, ToGateway::Closed).then_some(())).await;
-    eprintln!("{}", site.log());
     tokio::time::timeout(WITHIN, talk.up.mux.gone().cancelled()).await.unwrap();
 }
