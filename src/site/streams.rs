@@ -173,14 +173,14 @@ async fn begin(premises: &Premises, gateway: usize, visitor: &Visitor, at: Strin
     let begun = premises.visits.begin(&link.via, visitor, about, at).map_err(NoSeat::Refused)?;
     let Begun { seat, new } = begun;
     let Some(visit) = new else { return Ok(seat) };
-    let line = Line {
+    let written = Line {
         event: "came",
         who: Some(visitor.user.clone()),
         gateway: Some(link.via.title.clone()),
         visit: Some(visit),
         ..Line::default()
     };
-    if let Err(e) = premises.write_down(line).await {
+    if let Err(e) = premises.write_down(written).await {
         tracing::error!("the site's record cannot be written, so nobody comes in: {e}");
         return Err(NoSeat::NotWritten);
     }
