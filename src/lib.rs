@@ -155,7 +155,7 @@
 //! | an action's data fits its schema, and becomes one segment of a path at most | `konnektor::perform::tests`, `konnektor::profile::ways::tests` |
 //! | a box behind a link: byte for byte what the direct driver gives, every error as it is, no password or session's proof on the wire | `tests/link_konnektor.rs`, `konnektor::error::wire` |
 //! | a site that lies, floods, drips or stalls is not believed, held or waited for | `tests/link_hostile.rs` |
-//! | a gateway gets at a site's box what the visitor's family may, at addresses of the box's own networks | `tests/link_hostile.rs`, `site::konnektor::rights` |
+//! | a gateway gets at a site's box what the visitor's family may, at addresses of the box's own networks | `tests/link_hostile_gateway.rs`, `site::konnektor::rights` |
 //! | a backup that the site seals is opened by the site alone, and kept as it came | `tests/link_backups.rs` |
 //!
 //! What russh does not let us hold from outside is listed in `docs/ssh.md`; what broke other gateways, in `docs/past-holes.md`.
