@@ -398,6 +398,7 @@ impl Front {
     pub fn recheck(&self) {
         self.uplinks.recheck();
         self.remember_locks();
+        self.end_reported();
         let (keys, now) = (self.keys.load(), self.clock.now());
         self.works.jobs.end(|who| {
             let gone = keys.holds(who.user(), who.key(), who.source(), now).is_err();

@@ -6,6 +6,7 @@ mod factors;
 mod nameplate;
 mod pins;
 mod relays;
+mod shared;
 mod told;
 mod uplinks;
 pub mod watch;
@@ -128,8 +129,7 @@ impl House {
             Recordings::open(&dir.join(&storage.recordings), recipients.clone(), Vec::new(), clock.clone())
                 .context("the recordings")?;
         let vault = Vault::open(&vault_url, dir, recipients, identities).context("the vault")?;
-        let state_url = format!("sqlite:{}", dir.join(&storage.state).display());
-        let state = State::open(&state_url, clock.clone()).await?;
+        let (state, others) = shared::state(dir, storage, &clock).await?;
         let journal =
             Journal::open(&dir.join(&storage.journal), journal_key, clock.clone(), Options::default())
                 .await?;
@@ -156,7 +156,7 @@ impl House {
             let (timeout, clock, random) = (gateway.factor_timeout, clock.clone(), random.clone());
             SecondFactor::new(directory, timeout, clock, random, alarm)
         };
-        told::remembered(&state, &factor).await?;
+        shared::remembered(&state, &factor).await?;
         let people = gateway.users.clone();
         let keeper = Doorkeeper::new(gateway.limits.clone(), clock.clone());
         for penalty in state.penalties(clock.now()).await? {
@@ -185,6 +185,8 @@ impl House {
             stop: &stop,
         })?;
         helpers.extend(following);
+        // Just made: nobody has set it.
+        konnektors.links.set(uplinks.clone()).ok();
         let works = Arc::new(Works {
             gate: gate_too,
             konnektors,
@@ -247,6 +249,7 @@ impl House {
         let mut doors: Vec<JoinHandle<()>> =
             listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l))).collect();
         doors.push(tokio::spawn(control.serve(front.clone(), stop.child_token())));
+        helpers.push(tokio::spawn(shared::followed(others, front.clone())));
         helpers.push(tokio::spawn(told::alarmed(alarms, front.clone(), notices.clone())));
         let dir = dir.to_owned();
         let house = Self {
@@ -431,7 +434,7 @@ impl House {
         for helper in self.helpers.drain(..) {
             helper.abort();
         }
-        if let Err(e) = self.state.flush().await {
+        if let Err(e) = self.state.close().await {
             tracing::warn!("state: {e}");
         }
         if let Err(e) = self.journal.close().await {

@@ -9,6 +9,7 @@ pub mod desk;
 mod dial;
 pub mod hall;
 pub mod init;
+pub mod konnektor;
 pub mod lights;
 pub mod links;
 mod network;

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::config::Settings;
 use super::desk::{Desk, View};
 use super::hall::Hall;
+use super::konnektor::Shelf;
 use super::premises::Premises;
 use super::socket::Socket;
-use super::streams::{Boxes, NoBoxes};
 use super::time::Time;
 use crate::clock::Clock;
 use crate::config::Problems;
@@ -39,9 +39,9 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), NotServed> {
     let settings = Settings::load(dir).map_err(NotServed::Configuration)?;
-    let boxes = boxes(&settings);
+    let boxes = Shelf::of(dir, &settings, clock.clone()).map_err(NotServed::Configuration)?;
     let socket = Socket::bind(&settings.socket).await?;
-    let premises = Premises::open(settings, Time::system(clock), random, boxes)?;
+    let premises = Premises::open(settings, Time::system(clock), random, Arc::new(boxes))?;
     let hall = Hall::new(premises);
     let ending = CancellationToken::new();
     let tasks = [
@@ -63,10 +63,6 @@ pub async fn run(
     told.abort();
     alive.abort();
     Ok(())
-}
-
-fn boxes(_settings: &Settings) -> Arc<dyn Boxes> {
-    Arc::new(NoBoxes)
 }
 
 /// `systemctl status` shows how the switch stands.

@@ -106,7 +106,11 @@ impl World {
         self.router.run(&["nft", "flush chain ip pf through"]);
         self.router.run(&["nft", "add rule ip pf through iifname r0 ct state new drop"]);
         if percent > 0 {
-            let rule = format!("add rule ip pf through numgen random mod 100 < {percent} drop");
+            let rule = if percent == 100 {
+                "add rule ip pf through drop".to_owned()
+            } else {
+                format!("add rule ip pf through numgen random mod 100 < {percent} drop")
+            };
             self.router.run(&["nft", &rule]);
         }
     }
