@@ -2,3 +2,4 @@
 //! Absent on purpose: anything that listens towards the internet, and any trust in what a gateway says beyond who is asking.
 
 pub mod desk;
+pub mod page;
