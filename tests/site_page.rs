@@ -522,7 +522,7 @@ async fn a_report_is_checked_with_the_very_command_that_the_page_shows() {
     for words in [
         "Jane Doe",
         "Update des Kartenterminals",
-        "Konnektor gesichert",
+        "Sicherung des Konnektors",
         "systemctl restart cups",
         "nicht ausgeführt",
     ] {

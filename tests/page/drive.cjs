@@ -153,7 +153,7 @@ async function day(browser) {
   }
   await Promise.all([page.waitForURL("**/visit/*"), page.keyboard.press("Enter")]);
   check((await page.locator("h1").innerText()) === "Besuchsbericht", "the report");
-  check((await page.locator("main").innerText()).includes("Konnektor gesichert"), "in plain words");
+  check((await page.locator("main").innerText()).includes("Sicherung des Konnektors"), "in plain words");
   await page.goBack();
   await page.waitForSelector("#close");
 
@@ -280,6 +280,8 @@ async function axes(browser) {
         await page.waitForSelector("#part-lights .mark.red");
         await page.goto(url + "/");
         await look(page, name("6-busy"));
+        for (const it of ["#lights-green-all", "#open-more-all"]) await page.click(it);
+        await look(page, name("6-unfolded"));
         const still = await page.evaluate(() => getComputedStyle(document.querySelector(".dot")).animationName);
         check(still === "none", "reduced motion: " + still);
         await happen("green");

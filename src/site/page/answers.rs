@@ -68,6 +68,7 @@ pub(super) fn templates() -> Environment<'static> {
         ("part.html", include_str!("html/part.html")),
         ("visit.html", include_str!("html/visit.html")),
         ("wrong.html", include_str!("html/wrong.html")),
+        ("light.html", include_str!("html/light.html")),
         ("deed.html", include_str!("html/deed.html")),
     ] {
         if let Err(error) = env.add_template(name, text) {

@@ -31,6 +31,8 @@ pub(super) struct Shown {
     backup_only: bool,
     when_possible: bool,
     busy: bool,
+    /// Who may come, in one line.
+    may: String,
     choices: Vec<Choice>,
     most: String,
     firms: Vec<FirmShown>,
@@ -41,6 +43,7 @@ pub(super) struct Shown {
     more_present: usize,
     lights: Vec<LightShown>,
     red: usize,
+    green: usize,
     unknown: usize,
     visits: Vec<PastShown>,
 }
@@ -148,7 +151,7 @@ impl Shown {
         let firm_until =
             |name: &str| view.named.iter().find(|named| named.who == name).map(|named| times.at(named.until));
         let is_firm = |who: &str| view.firms.iter().any(|firm| firm.name == who);
-        let red = view.lights.iter().filter(|light| light.shine == Shine::Red).count();
+        let shining = |shine| view.lights.iter().filter(|light| light.shine == shine).count();
         let mut asks: Vec<&Ask> = view.asks.iter().collect();
         // The oldest first: a new one does not push what a finger is about to press.
         asks.sort_by_key(|ask| ask.at);
@@ -165,6 +168,7 @@ impl Shown {
             backup_only: view.switch.backup_only,
             when_possible: view.switch.when_possible,
             busy: !view.present.is_empty(),
+            may: may(view),
             choices: choices(view, times),
             most: times.span(view.switch.most_minutes.into()),
             firms: view
@@ -194,8 +198,9 @@ impl Shown {
             more_present: view.present.len().saturating_sub(MOST),
             present: view.present.iter().take(MOST).map(|there| PresentShown::of(there, times)).collect(),
             lights: view.lights.iter().take(50).map(|light| LightShown::of(light, times)).collect(),
-            red,
-            unknown: view.lights.iter().filter(|light| light.shine == Shine::Unknown).count(),
+            red: shining(Shine::Red),
+            green: shining(Shine::Green),
+            unknown: shining(Shine::Unknown),
             visits: view.visits.iter().take(50).map(|past| PastShown::of(past, times)).collect(),
         }
     }
@@ -228,6 +233,15 @@ fn summary(view: &View, times: &Times) -> String {
         said = format!("{said} {} {asking}.", say("Bittet um Einlass:", "Asks to be let in:"));
     }
     said
+}
+
+/// The names of those who may come.
+fn may(view: &View) -> String {
+    let firm =
+        |who: &str| view.firms.iter().find(|firm| firm.name == who).map(|firm| visible(&firm.title, NAME));
+    let name = |who: &String| firm(who).unwrap_or_else(|| person(who));
+    let names: Vec<String> = view.named.iter().take(5).map(|named| name(&named.who)).collect();
+    format!("{}{}", names.join(", "), if view.named.len() > 5 { " …" } else { "" })
 }
 
 /// A person, or the schedule.
@@ -328,7 +342,7 @@ impl DeedShown {
     pub(super) fn of(done: &Deed, times: &Times, live: bool) -> Self {
         let say = |(de, en)| times.language.say(de, en);
         let (result, well) = match (done.kind, done.exit) {
-            (DeedKind::Refused, _) => (say(("nicht ausgeführt", "not done")), false),
+            (DeedKind::Refused, _) => (say(("abgelehnt, nicht ausgeführt", "refused, not done")), false),
             (_, Some(0)) => (say(("hat geklappt", "worked")), true),
             (_, Some(_)) => (say(("endete mit einem Fehler", "ended with an error")), false),
             (DeedKind::Command, None) if live => (say(("läuft noch", "still going on")), true),
@@ -362,13 +376,15 @@ impl LightShown {
 
 impl PastShown {
     pub(super) fn of(past: &Past, times: &Times) -> Self {
-        let (de, en) = ended(&past.ended);
+        let machine = past.user == "@schedule";
+        let (de, en) =
+            if machine && past.ended == "left" { ("fertig", "finished") } else { ended(&past.ended) };
         Self {
             visit: past.visit.clone(),
             name: who(&past.user, times),
             user: visible(&past.user, NAME),
             firm: visible(&past.firm, NAME),
-            machine: past.user == "@schedule",
+            machine,
             why: past.why.as_deref().map(|why| visible(why, TEXT)),
             since: times.date(past.since),
             until: times.at(past.until),

@@ -177,37 +177,40 @@ pub(super) fn ended(how: &str) -> (&'static str, &'static str) {
 
 /// What the first words of a command mean; the longest that fits counts.
 const MEANINGS: &[(&str, &str, &str)] = &[
-    ("konnektor backup", "Konnektor gesichert", "Konnektor backed up"),
-    ("konnektor backups", "Liste der Sicherungen angesehen", "List of backups read"),
-    ("konnektor status", "Zustand des Konnektors angesehen", "Konnektor's state read"),
-    ("konnektor show", "Sicherung angesehen", "Backup read"),
-    ("konnektor diff", "Konnektor mit einer Sicherung verglichen", "Konnektor compared with a backup"),
-    ("konnektor restore", "Einstellungen in den Konnektor geschrieben", "Settings written to the Konnektor"),
-    ("konnektor einlesen", "Einstellungen in den Konnektor geschrieben", "Settings written to the Konnektor"),
-    ("konnektor perform", "Aktion am Konnektor ausgeführt", "Action run on the Konnektor"),
-    ("konnektor remap", "Kartenterminals zugeordnet", "Card terminals assigned"),
-    ("konnektor list", "Liste der Konnektoren angesehen", "List of Konnektors read"),
-    ("scp", "Datei übertragen", "File copied"),
-    ("sftp", "Dateiübertragung geöffnet", "File transfer opened"),
-    ("rsync", "Dateien abgeglichen", "Files synchronised"),
-    ("shell", "Eingabefenster geöffnet", "Terminal opened"),
-    ("hop", "Mit einem Rechner verbunden", "Connected to a machine"),
-    ("relay", "Mit einem Rechner verbunden", "Connected to a machine"),
+    ("konnektor backup", "Sicherung des Konnektors", "Backup of the Konnektor"),
+    ("konnektor backups", "Blick in die Liste der Sicherungen", "A look at the list of backups"),
+    ("konnektor status", "Blick auf den Zustand des Konnektors", "A look at the Konnektor's state"),
+    ("konnektor show", "Blick in eine Sicherung", "A look into a backup"),
+    (
+        "konnektor diff",
+        "Vergleich des Konnektors mit einer Sicherung",
+        "Comparison of the Konnektor with a backup",
+    ),
+    ("konnektor restore", "Einstellungen in den Konnektor schreiben", "Writing settings to the Konnektor"),
+    ("konnektor einlesen", "Einstellungen in den Konnektor schreiben", "Writing settings to the Konnektor"),
+    ("konnektor perform", "Aktion am Konnektor", "Action on the Konnektor"),
+    ("konnektor remap", "Zuordnung der Kartenterminals", "Assignment of card terminals"),
+    ("konnektor list", "Blick in die Liste der Konnektoren", "A look at the list of Konnektors"),
+    ("scp", "Übertragung einer Datei", "Copying a file"),
+    ("sftp", "Übertragung von Dateien", "Copying files"),
+    ("rsync", "Abgleich von Dateien", "Synchronising files"),
+    ("shell", "Eingabefenster", "Terminal"),
+    ("hop", "Verbindung zu einem Rechner", "Connection to a machine"),
+    ("relay", "Verbindung zu einem Rechner", "Connection to a machine"),
 ];
 
 /// A deed in plain words; the deed itself is shown beside them.
 pub(super) fn deed(kind: DeedKind, text: &str) -> (&'static str, &'static str) {
     match kind {
-        DeedKind::Typed => ("Am Rechner eingegeben", "Typed at the machine"),
-        DeedKind::File => ("Datei übertragen", "File copied"),
-        DeedKind::Refused => ("Abgelehnt", "Refused"),
-        DeedKind::Command => {
+        DeedKind::Typed => ("Eingabe am Rechner", "Typed at the machine"),
+        DeedKind::File => ("Übertragung einer Datei", "Copying a file"),
+        DeedKind::Command | DeedKind::Refused => {
             let means = |start: &str| {
                 text.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
             };
             let found =
                 MEANINGS.iter().filter(|(start, ..)| means(start)).max_by_key(|(start, ..)| start.len());
-            found.map_or(("Befehl ausgeführt", "Command run"), |(_, de, en)| (de, en))
+            found.map_or(("Befehl", "Command"), |(_, de, en)| (de, en))
         }
     }
 }
@@ -259,8 +262,8 @@ mod tests {
 
     #[test]
     fn a_command_is_told_by_its_first_words_alone() {
-        assert_eq!(deed(DeedKind::Command, "konnektor backups").1, "List of backups read");
-        assert_eq!(deed(DeedKind::Command, "konnektor backup -s x").1, "Konnektor backed up");
-        assert_eq!(deed(DeedKind::Command, "konnektor backupx").1, "Command run");
+        assert_eq!(deed(DeedKind::Command, "konnektor backups").1, "A look at the list of backups");
+        assert_eq!(deed(DeedKind::Command, "konnektor backup -s x").1, "Backup of the Konnektor");
+        assert_eq!(deed(DeedKind::Command, "konnektor backupx").1, "Command");
     }
 }
