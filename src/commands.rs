@@ -89,7 +89,7 @@ pub struct Means<'a> {
     pub confirmation: Option<Confirmation>,
 }
 
-pub use konnektor::{Known, Konnektors, Upshot, has_expired};
+pub use konnektor::{Known, Konnektors, Upshot, Way, has_expired};
 
 /// How a command ended, before it is journalled.
 pub(crate) struct Ended {

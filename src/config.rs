@@ -29,7 +29,9 @@ pub use notify::{Notice, Notify};
 pub use problems::{Place, Problem, Problems, near_miss, nearest};
 pub use reader::{At, Document, Table};
 pub use schedule::{Retention, Schedule, When};
-pub use site::{Host, HostProof, Inner, KonnektorBox, Product, Recipient, Site, Via};
+pub use site::{
+    Host, HostProof, Inner, KonnektorBox, LinkedBox, Product, Recipient, Site, SiteKonnektor, Via,
+};
 pub use storage::{BadPostgresUrl, PostgresAt, PostgresHost, PostgresUrl, StateAt, Storage};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -185,6 +185,8 @@ impl House {
             stop: &stop,
         })?;
         helpers.extend(following);
+        // Just made: nobody has set it.
+        konnektors.links.set(uplinks.clone()).ok();
         let works = Arc::new(Works {
             gate: gate_too,
             konnektors,

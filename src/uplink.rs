@@ -9,6 +9,8 @@
 mod ask;
 mod control;
 mod door;
+pub mod konnektor;
+mod streams;
 mod told;
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,12 +32,13 @@ use crate::flow::{Ledger, Role, Wire};
 use crate::grants::Grants;
 use crate::identity::keys::KeyBook;
 use crate::journal::{Entry, Event, Journal};
-use crate::link::frames::{Head, Refusal, Reply, ToSite};
+use crate::link::frames::{Broken, Head, Refusal, Reply, ToSite};
 use crate::link::{BadLine, HEAD, IDENT, MuxError, Opener, Stream, read_line, write_line};
 use crate::names::{Fingerprint, SessionId, SiteName};
 use crate::random::Random;
 
 pub use ask::{Answered, Asking};
+pub use streams::Streams;
 
 /// What links are given.
 #[derive(Clone, Debug)]
@@ -130,8 +133,13 @@ pub enum NoWay {
     #[error("site-refused: {0}")]
     Refused(Refusal),
     /// It is allowed, and not there.
-    #[error("site-away: {0}")]
-    Away(String),
+    #[error("site-away: {cause}")]
+    Away {
+        /// In the site's words.
+        cause: String,
+        /// What the site met at a Konnektor.
+        error: Option<Broken>,
+    },
     /// The site says what cannot be understood, or nothing in time.
     #[error("link: {0}")]
     Broken(#[from] BadLine),
@@ -290,7 +298,7 @@ impl Uplinks {
             match reply {
                 open @ Reply::Open { .. } => Ok((stream, open)),
                 Reply::Refused { cause } => Err(NoWay::Refused(cause)),
-                Reply::Away { cause } => Err(NoWay::Away(sane(&cause))),
+                Reply::Away { cause, error } => Err(NoWay::Away { cause: sane(&cause), error }),
             }
         };
         tokio::select! {

@@ -11,7 +11,7 @@ use door::Setup;
 use machine::{HOST, Stage};
 use pforte::link::frames::ToGateway;
 use pforte::link::write_line;
-use practice::{Practice, SITE, fingerprint, key, public};
+use practice::{Practice, SITE, behind_link, fingerprint, key, public};
 
 const RULES: &str =
     "[[rule]]\nwho = [\"firm-*\"]\nmay = [\"hop backup\", \"konnektor backup\"]\non = [\"*\"]\n";
@@ -24,7 +24,7 @@ async fn stage(more: &str) -> Stage {
     std::fs::write(dir.join(format!("keys/sites/{SITE}.pub")), public(1)).unwrap();
     let file = dir.join("policy/sites/praxis-mueller.toml");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("via = \"direct\"", "via = \"link\"")).unwrap();
+    std::fs::write(&file, behind_link(&text)).unwrap();
     stage.door.reload().await;
     stage
 }

@@ -31,7 +31,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("konnektor", &["names", "clock", "secret"]),
     ("notify", &["names", "clock", "config", "factor", "journal"]),
     ("gate", &["names", "clock", "asks", "config", "grants", "identity", "policy", "journal"]),
-    ("uplink", &["names", "clock", "random", "prompt", "flow", "link", "grants", "identity", "journal"]),
+    (
+        "uplink",
+        &["names", "clock", "random", "prompt", "flow", "link", "grants", "identity", "journal", "konnektor"],
+    ),
     ("sentences", &["names", "asks", "config", "factor", "grants", "identity", "policy", "gate"]),
     (
         "commands",
@@ -103,7 +106,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "prompt",
         ],
     ),
-    ("site", &["names", "clock", "random", "secret", "template", "service", "config", "konnektor", "link"]),
+    (
+        "site",
+        &[
+            "names",
+            "clock",
+            "random",
+            "secret",
+            "template",
+            "service",
+            "config",
+            "konnektor",
+            "link",
+            "vault",
+        ],
+    ),
     ("control", &["names", "clock", "secret", "config", "identity", "journal", "sentences", "live", "front"]),
 ];
 

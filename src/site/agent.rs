@@ -70,7 +70,7 @@ async fn wanted(premises: &Premises, link: &Link, stop: &CancellationToken) -> b
     while !premises.switch.wants_link() {
         link.is(Phase::Resting, premises.time.now().wall);
         tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return false },
+            known = changes.changed() => if known.is_err() { return false },
             () = stop.cancelled() => return false,
         }
     }
@@ -118,7 +118,7 @@ async fn once(
     };
     let key = premises.settings.key.clone();
     let opened = line::open(stream, &premises.settings.name, key, &gateway.host_key).await;
-    let (line, channel) = match opened {
+    let (wire, channel) = match opened {
         Ok(opened) => opened,
         Err(why) => {
             let phase = match &why {
@@ -146,11 +146,11 @@ async fn once(
         // Nobody is there to take a word.
         Over::Silent | Over::ProbeUnanswered => Ending::Network,
         Over::Bye(_) | Over::Unwanted => {
-            line.leave().await;
+            wire.leave().await;
             Ending::Bye
         }
         Over::Gone | Over::Hostile(_) | Over::Stopped => {
-            line.leave().await;
+            wire.leave().await;
             Ending::Answered
         }
     }

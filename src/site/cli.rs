@@ -181,7 +181,16 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> u8 {
     match doing {
         Doing::Serve => serve(&place.config, stop).await,
         Doing::Init { dir, name } => made(&dir, &name),
-        doing => match found(&place) {
+        Doing::Status { .. }
+        | Doing::Report { .. }
+        | Doing::Open { .. }
+        | Doing::Close
+        | Doing::Allow { .. }
+        | Doing::Withdraw { .. }
+        | Doing::Grant { .. }
+        | Doing::Deny { .. }
+        | Doing::End { .. }
+        | Doing::Standing { .. } => match found(&place) {
             Ok((socket, language)) => asked(doing, &socket, language).await,
             Err(problems) => {
                 complain(&problems.to_string());
@@ -246,21 +255,25 @@ async fn asked(doing: Doing, path: &Path, language: Language) -> u8 {
     let (json, verify) = match &doing {
         Doing::Status { json } => (*json, false),
         Doing::Report { json, verify, .. } => (*json, *verify),
-        _ => (false, false),
+        Doing::Serve
+        | Doing::Init { .. }
+        | Doing::Open { .. }
+        | Doing::Close
+        | Doing::Allow { .. }
+        | Doing::Withdraw { .. }
+        | Doing::Grant { .. }
+        | Doing::Deny { .. }
+        | Doing::End { .. }
+        | Doing::Standing { .. } => (false, false),
     };
-    let want = match doing {
-        Doing::Status { .. } => Want::View,
-        Doing::Report { visit, .. } => {
-            if visit.as_deref().is_some_and(|visit| !visits::is_session(visit)) {
-                complain(&text::no_report(language));
-                return USAGE;
-            }
-            Want::Report { visit }
+    let want = if let Doing::Report { visit, .. } = doing {
+        if visit.as_deref().is_some_and(|visit| !visits::is_session(visit)) {
+            complain(&text::no_report(language));
+            return USAGE;
         }
-        other => match other.action() {
-            Some(action) => Want::Act { action },
-            None => return USAGE,
-        },
+        Want::Report { visit }
+    } else {
+        doing.action().map_or(Want::View, |action| Want::Act { action })
     };
     match socket::ask(path, &want).await {
         Ok(Got::View { view }) if json => in_json(&view),

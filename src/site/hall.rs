@@ -106,8 +106,8 @@ impl Hall {
             }
             for visit in self.premises.visits.tend(after) {
                 let name = visit.past.visit.clone();
-                let (shelf, now) = (Arc::clone(&self.premises.shelf), self.premises.time.now().wall);
-                let put = tokio::task::spawn_blocking(move || shelf.put(&visit, now)).await;
+                let (reports, now) = (Arc::clone(&self.premises.shelf), self.premises.time.now().wall);
+                let put = tokio::task::spawn_blocking(move || reports.put(&visit, now)).await;
                 match put {
                     Ok(Ok(())) => {
                         self.premises.visits.shelved(&name);
@@ -133,8 +133,8 @@ impl Hall {
 
     async fn draft(&self) {
         for visit in self.premises.visits.changed() {
-            let shelf = Arc::clone(&self.premises.shelf);
-            let drafted = tokio::task::spawn_blocking(move || shelf.draft(&visit)).await;
+            let reports = Arc::clone(&self.premises.shelf);
+            let drafted = tokio::task::spawn_blocking(move || reports.draft(&visit)).await;
             if let Ok(Err(e)) = drafted {
                 tracing::warn!("how a visit stands cannot be written: {e}");
             }
@@ -336,8 +336,8 @@ impl Desk for Hall {
     }
 
     async fn report(&self, visit: &str) -> Option<Report> {
-        let (shelf, visit) = (Arc::clone(&self.premises.shelf), visit.to_owned());
-        tokio::task::spawn_blocking(move || shelf.report(&visit)).await.ok().flatten()
+        let (reports, visit) = (Arc::clone(&self.premises.shelf), visit.to_owned());
+        tokio::task::spawn_blocking(move || reports.report(&visit)).await.ok().flatten()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

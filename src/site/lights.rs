@@ -140,7 +140,7 @@ async fn near(premises: &Premises) -> Vec<Light> {
 /// The name that has to be looked up first: the proxy's, or the gateway's.
 async fn dns(premises: &Premises) -> Sentence {
     let gateways = premises.settings.gateways.iter();
-    let first = gateways.flat_map(|g| g.proxy.as_ref().map(|p| &p.address).or(g.addresses.first()));
+    let first = gateways.filter_map(|g| g.proxy.as_ref().map(|p| &p.address).or(g.addresses.first()));
     let Some(name) = first.into_iter().find(|address| address.host().parse::<std::net::IpAddr>().is_err())
     else {
         return Sentence::NoNameNeeded;

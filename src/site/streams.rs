@@ -42,7 +42,7 @@ pub struct NoBoxes;
 #[async_trait]
 impl Boxes for NoBoxes {
     async fn serve(&self, mut stream: Stream, _head: Head) {
-        let away = Reply::Away { cause: "no-konnektors-here".into() };
+        let away = Reply::Away { cause: "no-konnektors-here".into(), error: None };
         link::write_line(&mut stream, &away).await.ok();
     }
 }
@@ -95,7 +95,7 @@ async fn serve(premises: Arc<Premises>, gateway: usize, mut stream: Stream) {
             return refuse(&premises, gateway, &mut stream, Some(&head.visitor), &at, cause).await;
         }
         Err(NoSeat::NotWritten) => {
-            let away = Reply::Away { cause: "site-record-not-written".into() };
+            let away = Reply::Away { cause: "site-record-not-written".into(), error: None };
             tokio::time::timeout(ANSWER, link::write_line(&mut stream, &away)).await.ok();
             return;
         }
@@ -173,14 +173,14 @@ async fn begin(premises: &Premises, gateway: usize, visitor: &Visitor, at: Strin
     let begun = premises.visits.begin(&link.via, visitor, about, at).map_err(NoSeat::Refused)?;
     let Begun { seat, new } = begun;
     let Some(visit) = new else { return Ok(seat) };
-    let line = Line {
+    let written = Line {
         event: "came",
         who: Some(visitor.user.clone()),
         gateway: Some(link.via.title.clone()),
         visit: Some(visit),
         ..Line::default()
     };
-    if let Err(e) = premises.write_down(line).await {
+    if let Err(e) = premises.write_down(written).await {
         tracing::error!("the site's record cannot be written, so nobody comes in: {e}");
         return Err(NoSeat::NotWritten);
     }
@@ -194,13 +194,13 @@ async fn carry(premises: &Premises, mut stream: Stream, head: Head, opened: Open
     };
     let reply = match dial::target(&to).await {
         Ok(mut target) => {
-            let open = Reply::Open { product: None, sealed: false };
+            let open = Reply::Open { product: None, address: None, sealed: false };
             if link::write_line(&mut stream, &open).await.is_ok() {
                 copy_bidirectional_with_sizes(&mut stream, &mut target, COPY, COPY).await.ok();
             }
             return;
         }
-        Err(away) => Reply::Away { cause: away.to_string() },
+        Err(away) => Reply::Away { cause: away.to_string(), error: None },
     };
     tokio::time::timeout(ANSWER, link::write_line(&mut stream, &reply)).await.ok();
 }

@@ -78,11 +78,13 @@ impl End {
     }
 
     /// The earlier one.
+    #[must_use]
     pub fn earlier(self, other: Self) -> Self {
         Self { wall: self.wall.min(other.wall), since_boot: self.since_boot.min(other.since_boot) }
     }
 
     /// The later one.
+    #[must_use]
     pub fn later(self, other: Self) -> Self {
         Self { wall: self.wall.max(other.wall), since_boot: self.since_boot.max(other.since_boot) }
     }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use pforte::link::frames::{Asked, Head, Refusal, Reply, ToGateway, ToSite, Wish};
 use pforte::link::lease::{EVERYTHING, Grant, Lease, SignedLease};
 use pforte::link::{Bounds, Lines, Mux, SUBSYSTEM, Stream, VERSION, read_line, write_line};
+use pforte::site::konnektor::{Boxes, Tools, serve};
 use russh::client::{self, Msg};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, SshId};
@@ -96,6 +97,32 @@ pub struct Allows {
     pub mute: bool,
     /// Streams are refused for this.
     pub refuses: Option<Refusal>,
+    /// Its Konnektors.
+    pub konnektors: Option<Shelf>,
+}
+
+/// What `site.toml` has of Konnektors.
+#[derive(Clone)]
+pub struct Shelf(pub Arc<(Boxes, Tools)>);
+
+impl std::fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shelf")
+    }
+}
+
+/// A site's file as it is when the site has a machine of its own: reached over its link, its Konnektors without an account.
+pub fn behind_link(text: &str) -> String {
+    let mut inside = false;
+    let kept = text.lines().filter(|line| {
+        if line.starts_with('[') {
+            inside = line.starts_with("[konnektor.");
+        }
+        let key = line.split_once('=').map_or("", |(key, _)| key.trim());
+        !(inside && ["user", "password", "certificate", "sds", "parallel"].contains(&key))
+    });
+    let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
+    kept.replace("via = \"direct\"", "via = \"link\"")
 }
 
 /// A link, kept by a task.
@@ -258,16 +285,23 @@ async fn carry(mut stream: Stream, allows: Arc<Mutex<Allows>>, heads: Arc<Mutex<
         write_reply(&mut stream, &Reply::Refused { cause }).await;
         return;
     }
-    let Wish::Dial { to } = head.wish else {
-        write_reply(&mut stream, &Reply::Away { cause: "no such thing here".into() }).await;
+    let Wish::Dial { to } = &head.wish else {
+        let shelf = allows.lock().unwrap().konnektors.clone();
+        match shelf {
+            Some(shelf) => drop(serve(stream, &head, &shelf.0.0, &shelf.0.1).await),
+            None => {
+                let cause = "no such thing here".into();
+                write_reply(&mut stream, &Reply::Away { cause, error: None }).await;
+            }
+        }
         return;
     };
-    match TcpStream::connect(&to).await {
+    match TcpStream::connect(to).await {
         Ok(mut host) => {
-            write_reply(&mut stream, &Reply::Open { product: None, sealed: false }).await;
+            write_reply(&mut stream, &Reply::Open { product: None, address: None, sealed: false }).await;
             tokio::io::copy_bidirectional(&mut stream, &mut host).await.ok();
         }
-        Err(e) => write_reply(&mut stream, &Reply::Away { cause: e.to_string() }).await,
+        Err(e) => write_reply(&mut stream, &Reply::Away { cause: e.to_string(), error: None }).await,
     }
 }
 

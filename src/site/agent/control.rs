@@ -106,6 +106,9 @@ async fn talk(
     mut streams: Streams,
     stop: &CancellationToken,
 ) -> Over {
+    // Before the first word: no change from here on is missed.
+    let (mut changes, mut network) = (premises.switch.changes(), premises.network.subscribe());
+    let was_open = premises.switch.is_open();
     let (read, write) = tokio::io::split(control);
     let mut lines = Lines::new(read);
     let (out, waiting) = mpsc::channel(WAITING);
@@ -116,8 +119,6 @@ async fn talk(
     if let Err(over) = hello(premises, link, &mut lines).await {
         return over;
     }
-    let mut changes = premises.switch.changes();
-    let mut network = premises.network.subscribe();
     let settings = premises.settings.link;
     link.is(Phase::Up, premises.time.now().wall);
     link.speaks(Some(out.clone()));
@@ -132,31 +133,31 @@ async fn talk(
         answered: 0,
         probe: None,
         heard: Instant::now(),
-        was_open: premises.switch.is_open(),
+        was_open,
         lines: Quota::new(),
     };
     let mut alive = tokio::time::interval_at(Instant::now() + settings.alive, settings.alive);
     alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let over = loop {
-        let silent = talk.heard + settings.silence;
-        let probed = talk.probe.map(|(_, until)| until);
-        let step = tokio::select! {
-            line = lines.next::<ToSite>() => line.map_err(Over::from).and_then(|line| talk.heard(line)),
-            stream = mux.next() => match stream {
-                Some(stream) => { streams.take(stream); Ok(()) }
+        let quiet_until = talk.heard + settings.silence;
+        let unanswered = talk.probe.map(|(_, until)| until);
+        let going = tokio::select! {
+            said = lines.next::<ToSite>() => said.map_err(Over::from).and_then(|said| talk.heard(said)),
+            opened = mux.next() => match opened {
+                Some(opened) => { streams.take(opened); Ok(()) }
                 None => Err(Over::Gone),
             },
-            changed = changes.changed() => match changed {
+            known = changes.changed() => match known {
                 Ok(()) => talk.switched(),
                 Err(_) => Err(Over::Stopped),
             },
             _ = network.changed() => talk.probe(),
             _ = alive.tick() => talk.say_alive().map(|_| ()),
-            () = tokio::time::sleep_until(silent) => Err(Over::Silent),
-            () = at(probed) => Err(Over::ProbeUnanswered),
+            () = tokio::time::sleep_until(quiet_until) => Err(Over::Silent),
+            () = at(unanswered) => Err(Over::ProbeUnanswered),
             () = stop.cancelled() => Err(Over::Stopped),
         };
-        if let Err(over) = step {
+        if let Err(over) = going {
             break over;
         }
     };

@@ -119,11 +119,10 @@ async fn opened(
 
 /// As strict as the gateway's own; the pinned key's algorithm alone.
 fn configuration(pinned: &PublicKey) -> client::Config {
-    let key = match pinned.algorithm() {
-        Algorithm::Rsa { .. } => {
-            [HashAlg::Sha512, HashAlg::Sha256].map(|hash| Algorithm::Rsa { hash: Some(hash) }).to_vec()
-        }
-        other => vec![other],
+    let key = if matches!(pinned.algorithm(), Algorithm::Rsa { .. }) {
+        [HashAlg::Sha512, HashAlg::Sha256].map(|hash| Algorithm::Rsa { hash: Some(hash) }).to_vec()
+    } else {
+        vec![pinned.algorithm()]
     };
     let kex = [
         kex::MLKEM768X25519_SHA256,

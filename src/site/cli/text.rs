@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::config::Language;
 use crate::names::SiteName;
-use crate::site::desk::{Action, Deed, DeedKind, Light, REPORT, Report, Said, Shine, View, Visit};
+use crate::site::desk::{About, Action, Deed, DeedKind, Light, REPORT, Report, Said, Shine, View, Visit};
 use crate::site::init::Made;
 use crate::site::socket::Want;
 
@@ -135,10 +135,25 @@ fn lamp(out: &mut String, light: &Light, language: Language) {
         Shine::Red => either(language, "ROT ", "RED "),
         Shine::Unknown => "?   ".to_owned(),
     };
-    let which = light.which.as_ref().map_or_else(String::new, |which| format!("[{}] ", plain(which)));
-    writeln!(out, "{sign}  {which}{}", plain(in_language(&light.says, language))).ok();
+    let about = either(language, name(light.about).0, name(light.about).1);
+    let which = light.which.as_ref().map_or_else(String::new, |which| format!(" {}", plain(which)));
+    writeln!(out, "{sign}  {about}{which}: {}", plain(in_language(&light.says, language))).ok();
     if let Some(advice) = &light.advice {
         writeln!(out, "      {}", plain(in_language(advice, language))).ok();
+    }
+}
+
+/// What a light is about.
+fn name(about: About) -> (&'static str, &'static str) {
+    match about {
+        About::Network => ("Netz", "Network"),
+        About::Router => ("Router", "Router"),
+        About::Dns => ("Namen", "Names"),
+        About::PublicAddress => ("Adresse", "Address"),
+        About::Gateway => ("Gegenstelle", "Gateway"),
+        About::Key => ("Schlüssel", "Key"),
+        About::Clock => ("Uhr", "Clock"),
+        About::Konnektor => ("Konnektor", "Konnektor"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Checks that need no root: does the router answer, does a Konnektor. Absent on purpose: any word of ours beyond a greeting.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +27,7 @@ const DISCARD: u16 = 9;
 /// Is the router there? By its hardware address, or by any answer to a connection, a refusal too.
 pub(super) async fn router(router: IpAddr) -> Sentence {
     let shown = router.to_string();
-    if let IpAddr::V4(_) = router {
+    if router.is_ipv4() {
         poke(router).await.ok();
         let known = async {
             while !network::in_neighbours(router) {
@@ -103,7 +104,10 @@ impl ServerCertVerifier for Looker {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let hash = Sha256::digest(end_entity);
-        let hex = hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let mut hex = String::with_capacity(64);
+        for byte in hash {
+            write!(hex, "{byte:02x}").ok();
+        }
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(hex);
         Err(rustls::Error::General("looked at only".into()))
     }

@@ -91,6 +91,7 @@ impl Sentence {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`said` names them all")]
     fn network(&self) -> Spoken {
         match self {
             Self::Addresses(all) => green(
@@ -154,6 +155,7 @@ impl Sentence {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`said` names them all")]
     fn gateway(&self) -> Spoken {
         match self {
             Self::Reached => green("Die Gegenstelle ist verbunden.", "The gateway is connected."),
@@ -213,6 +215,7 @@ impl Sentence {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`said` names them all")]
     fn keys(&self) -> Spoken {
         match self {
             Self::KeysRight => green(
@@ -263,6 +266,7 @@ impl Sentence {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`said` names them all")]
     fn konnektor(&self) -> Spoken {
         match self {
             Self::BoxAnswers { address } => green(

@@ -1,5 +1,7 @@
 //! A line of a gateway's journal → what somebody did. Absent on purpose: any trust in it; it is cut, and never more than text.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -49,7 +51,7 @@ impl Told {
                 let words = [self.change.as_deref(), self.path.as_deref()];
                 let mut text = words.into_iter().flatten().collect::<Vec<_>>().join(" ");
                 if let Some(bytes) = self.bytes {
-                    text.push_str(&format!(" ({bytes} bytes)"));
+                    write!(text, " ({bytes} bytes)").ok();
                 }
                 (DeedKind::File, cut(&text))
             }
