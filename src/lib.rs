@@ -121,6 +121,7 @@
 //! | a removed or expired key ends what it opened within a second | `tests/door_keys.rs`, `tests/past_holes.rs` (R57) |
 //! | a panic ends one session | `tests/past_holes*.rs` (R12, R32) |
 //! | every queue is bounded | `clippy.toml` bans unbounded ones; `tests/past_holes_load.rs` |
+//! | a storm of links, or of what pretends to be one, stands before no technician; a late link is still a link | `tests/door_link_storm.rs`, `benches/links.rs` |
 //! | unknown and forbidden look the same, in words and time | `tests/door_keys.rs`, `tests/door_alike.rs`, `tests/door_commands.rs`, `policy::tests` |
 //! | a moved file's hash is right or missing; hostile bytes cost bounded memory | `transfers` tests, `tests/transfers_*.rs` |
 //! | a changed, missing, moved or cut line is found and named | `tests/journal_damage.rs` |
