@@ -13,6 +13,7 @@ pub mod konnektor;
 pub mod lights;
 pub mod links;
 mod network;
+pub mod page;
 pub mod premises;
 pub mod record;
 pub mod serve;

@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::future::OptionFuture;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::config::Settings;
+use super::config::{self, Settings};
 use super::desk::{Desk, View};
 use super::hall::Hall;
 use super::konnektor::Shelf;
+use super::page::{self, Listener};
 use super::premises::Premises;
 use super::socket::Socket;
 use super::time::Time;
@@ -41,6 +44,10 @@ pub async fn run(
     let settings = Settings::load(dir).map_err(NotServed::Configuration)?;
     let boxes = Shelf::of(dir, &settings, clock.clone()).map_err(NotServed::Configuration)?;
     let socket = Socket::bind(&settings.socket).await?;
+    let page = match &settings.page {
+        Some(page) => Some(listening(page, &clock, &random).await?),
+        None => None,
+    };
     let premises = Premises::open(settings, Time::system(clock), random, Arc::new(boxes))?;
     let hall = Hall::new(premises);
     let ending = CancellationToken::new();
@@ -49,6 +56,7 @@ pub async fn run(
         tokio::spawn(socket.serve(hall.clone(), ending.clone())),
     ];
     let told = tokio::spawn(tell(hall.clone()));
+    let paged = page.map(|page| tokio::spawn(page::serve(hall.clone(), page, ending.clone())));
     let alive = tokio::spawn(service::alive());
     service::ready();
     tracing::info!("the site is served");
@@ -60,9 +68,31 @@ pub async fn run(
             tracing::error!("a task of the site: {e}");
         }
     }
+    if let Some(Err(e)) = OptionFuture::from(paged).await {
+        tracing::error!("the page: {e}");
+    }
     told.abort();
     alive.abort();
     Ok(())
+}
+
+/// The page's addresses are taken, before anything is dialled.
+async fn listening(page: &config::Page, clock: &Clock, random: &Random) -> Result<page::Settings, NotServed> {
+    let mut listeners = Vec::new();
+    for address in std::iter::once(page.listen).chain(page.lan) {
+        let socket = TcpListener::bind(address).await;
+        let socket = socket.map_err(|e| std::io::Error::new(e.kind(), format!("the page at {address}: {e}")))?;
+        tracing::info!("the page listens on http://{}", socket.local_addr()?);
+        listeners.push(Listener::plain(socket));
+    }
+    Ok(page::Settings {
+        listeners,
+        hosts: Vec::new(),
+        pin: page.pin.clone(),
+        idle: page::IDLE,
+        clock: clock.clone(),
+        random: random.clone(),
+    })
 }
 
 /// `systemctl status` shows how the switch stands.
