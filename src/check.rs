@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::config::{Kind, Place, Problems};
+use crate::config::{Kind, Place, Problems, StateAt};
 use crate::house::{self, Loaded};
 use crate::init::{HOST_CA, USER_CA};
 use crate::names::{Fingerprint, Firm, Username};
@@ -23,12 +23,16 @@ pub fn run(dir: &Path, user: Option<&Username>, as_json: bool) -> u8 {
         Ok(loaded) if as_json => {
             let mut json = json_of(&loaded, user);
             if let Some(json) = json.as_object_mut() {
+                json.insert("state".into(), loaded.config.gateway.storage.state.to_string().into());
                 json.insert("schedules".into(), schedules::json(&loaded.config, now).into());
                 json.insert("warnings".into(), schedules::warnings(&loaded.config).into());
             }
             println!("{json}");
         }
-        Ok(loaded) => print!("{}{}", text_of(&loaded, user), schedules::text(&loaded.config, now)),
+        Ok(loaded) => {
+            let state = state_of(&loaded.config.gateway.storage.state);
+            print!("{}{}{state}", text_of(&loaded, user), schedules::text(&loaded.config, now));
+        }
         Err(problems) if as_json => {
             println!("{}", problems_of(&problems));
             return 78;
@@ -67,6 +71,18 @@ fn load(dir: &Path) -> Result<Loaded, Problems> {
         problems.add(Place::file(file), format!("the vault's key: {why}"));
     }
     problems.check().map(|()| loaded)
+}
+
+/// What keeps the state, in words; whether it is there, a start tells.
+fn state_of(state: &StateAt) -> String {
+    let about = match state {
+        StateAt::Sqlite(_) => "for gateways of this machine",
+        StateAt::Postgres(at) if at.is_encrypted() => {
+            "shared by all gateways that name it; over TLS, the server's name checked"
+        }
+        StateAt::Postgres(_) => "shared by all gateways that name it; on this machine",
+    };
+    format!("state  {state} ({about})\n")
 }
 
 fn wanted<'l>(loaded: &'l Loaded, user: Option<&'l Username>) -> Vec<&'l Username> {

@@ -1,6 +1,7 @@
 //! The table of remote commands: name, usage, help, parse; `help` is printed from it, and so is the prompt's completion.
 //! Absent on purpose: any shell. What was sent is parsed into a type or refused; nothing of it becomes a command line.
 
+mod ask;
 mod data;
 pub mod files;
 mod input;
@@ -33,7 +34,9 @@ use crate::identity::orders::Orders;
 use crate::identity::second_factor::Confirmation;
 use crate::journal::CannotJournal;
 use crate::journal::started::{Outcome, Started};
+use crate::random::Random;
 use crate::state::State;
+use crate::uplink::Uplinks;
 
 /// sysexits(3) where there is one; `../interface` fixes them.
 pub mod exit {
@@ -65,6 +68,10 @@ pub struct Works {
     pub state: State,
     /// What was confirmed in advance.
     pub orders: Arc<Orders>,
+    /// Sites' own links.
+    pub uplinks: Arc<Uplinks>,
+    /// Chance.
+    pub random: Random,
     /// The time.
     pub clock: Clock,
 }
@@ -82,7 +89,7 @@ pub struct Means<'a> {
     pub confirmation: Option<Confirmation>,
 }
 
-pub use konnektor::{Known, Konnektors, Upshot, has_expired};
+pub use konnektor::{Known, Konnektors, Upshot, Way, has_expired};
 
 /// How a command ended, before it is journalled.
 pub(crate) struct Ended {
@@ -131,6 +138,9 @@ pub async fn run(
     let ended = match &started.ask().verb {
         Verb::Help(_) | Verb::Whoami | Verb::Sites | Verb::Why { .. } => {
             oneself::run(&started, works, out).await
+        }
+        Verb::Ask { site, why, minutes, wait } => {
+            ask::run(&started, works, out, (site, why, *minutes, *wait)).await
         }
         Verb::Jobs | Verb::JobAttach(_) | Verb::JobCancel(_) => {
             jobs::run(&started, works, out, means.dialog).await

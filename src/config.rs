@@ -12,6 +12,7 @@ mod problems;
 mod reader;
 mod schedule;
 mod site;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -22,13 +23,16 @@ pub use factor::{
 };
 pub use files::{Folder, NO_SECRET, Readable, Unread, read_guarded};
 pub use firm::{FirmFile, PersonsFactor};
-pub use gateway::{Batch, Gateway, Language, Limits, Person, Storage};
+pub use gateway::{Batch, Gateway, Language, Limits, Person};
 pub use network::Network;
 pub use notify::{Notice, Notify};
 pub use problems::{Place, Problem, Problems, near_miss, nearest};
 pub use reader::{At, Document, Table};
 pub use schedule::{Retention, Schedule, When};
-pub use site::{Host, HostProof, Inner, KonnektorBox, Product, Site, Via};
+pub use site::{
+    Host, HostProof, Inner, KonnektorBox, LinkedBox, Product, Recipient, Site, SiteKonnektor, Via,
+};
+pub use storage::{BadPostgresUrl, PostgresAt, PostgresHost, PostgresUrl, StateAt, Storage};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
 use crate::commands::{Ended, Gone, Out, Sink, Terminal, exit};
@@ -45,9 +45,8 @@ struct Stop {
 
 impl Stop {
     /// Returns when the work is to be dropped where it stands.
-    async fn at_once(&self, words: Words) {
-        let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+    async fn at_once(&self, words: Words, heard: Option<(Signal, Signal)>) {
+        let Some((mut interrupt, mut terminate)) = heard else {
             // Then the signals do what they always do.
             return std::future::pending().await;
         };
@@ -93,9 +92,11 @@ pub async fn run(options: Options) -> u8 {
     let out = out(Arc::new(Streams));
     let (clock, person) = (Clock::system(), Person);
     let room = Room { globals, out, told, words, clock, stop: Arc::clone(&stop), person };
+    // Heard before anything is asked: Ctrl-C at the password gives the terminal its echo back.
+    let heard = signal(SignalKind::interrupt()).ok().zip(signal(SignalKind::terminate()).ok());
     let ended = tokio::select! {
         ended = work(room, doing) => ended.unwrap_or_else(|ended| ended),
-        () = stop.at_once(words) => {
+        () = stop.at_once(words, heard) => {
             let resume = if stop.delicate.load(Ordering::Acquire) {
                 words.pick(
                     "Stopped in the middle of a step. restore --resume brings it to its end, restore --undo goes back.",

@@ -24,6 +24,7 @@
 
 mod feed;
 mod inbox;
+mod socket;
 mod tunnel;
 mod wire;
 
@@ -39,6 +40,7 @@ use tokio::time::Instant;
 
 pub use feed::Feed;
 pub use inbox::{GivenUp, Inbox, Overfull, Piece};
+pub use socket::Socket;
 pub use tunnel::Tunnel;
 pub use wire::{Line, Role, Wire};
 

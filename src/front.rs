@@ -2,6 +2,7 @@
 //! Absent on purpose: deciding (`gate`), doing (`commands`), and any address to dial.
 
 mod algorithms;
+mod arrivals;
 mod connection;
 mod files;
 mod handler;
@@ -17,7 +18,7 @@ mod serve;
 mod session;
 mod talk;
 
-pub use algorithms::{configuration, inner_configuration};
+pub use algorithms::{configuration, inner_configuration, link_configuration};
 pub use files::Bounds;
 pub use limits::{Doorkeeper, Penalty};
 pub use registry::Registry;
@@ -34,7 +35,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
 use russh::{Disconnect, server};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +48,7 @@ use crate::gate::Gate;
 use crate::hops::Hosts;
 use crate::identity::keys::KeyBook;
 use crate::identity::second_factor::SecondFactor;
-use crate::identity::{Connection, Who};
+use crate::identity::{Connection, Ended, Who};
 use crate::journal::started::of;
 use crate::journal::{Entry, Event, Journal};
 use crate::names::{Fingerprint, SessionId, Username};
@@ -56,6 +57,8 @@ use crate::relay::Relays;
 use crate::sentences;
 use crate::sentences::ascii;
 use crate::state::State;
+use crate::uplink::Uplinks;
+use arrivals::Arrivals;
 use connection::{Phase, Shared, prepare};
 use handler::Handler;
 use limits::Offence;
@@ -106,10 +109,9 @@ pub struct Front {
     pub proxies: Vec<ipnet::IpNet>,
     /// What each new connection is served with; changes with the host certificate.
     pub ssh: ArcSwap<server::Config>,
+    /// Sites' links.
+    pub uplinks: Arc<Uplinks>,
 }
-
-/// Connections from load balancers whose header is awaited at the same time.
-const HEADERS: usize = 256;
 
 /// Refused logins of strangers are written down, but no flood of them: 20 a second, 100 at once.
 pub struct Strangers {
@@ -132,7 +134,7 @@ impl Front {
     /// Accepts connections until `stop`; returns when the last one has ended, or ten seconds after.
     pub async fn listen(self: Arc<Self>, listener: TcpListener) {
         let mut connections = JoinSet::new();
-        let headers = Arc::new(Semaphore::new(HEADERS));
+        let arrivals = Arrivals::default();
         loop {
             while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
@@ -141,16 +143,9 @@ impl Front {
             };
             match accepted {
                 // No client is waited for here (R4): what is not admitted is dropped at once.
-                Ok((stream, from))
-                    if self.proxies.iter().any(|net| net.contains(&from.ip().to_canonical())) =>
-                {
-                    if let Ok(turn) = headers.clone().try_acquire_owned() {
-                        connections.spawn(self.clone().behind_proxy(stream, from, turn));
-                    }
-                }
                 Ok((stream, from)) => {
-                    if let Some(place) = self.place(from) {
-                        connections.spawn(self.clone().connection(stream, from, place));
+                    if let Some(arrival) = arrivals.of(&self, stream, from) {
+                        connections.spawn(arrival);
                     }
                 }
                 Err(e) => {
@@ -165,36 +160,6 @@ impl Front {
         let all = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(Duration::from_secs(10), all).await.is_err() {
             tracing::warn!("connections were cut at the end");
-        }
-    }
-
-    fn place(&self, from: SocketAddr) -> Option<limits::Place> {
-        match self.keeper.admit(from.ip()) {
-            Ok(place) => Some(place),
-            Err(turned) => {
-                tracing::info!(%from, cause = turned.as_str(), "turned away");
-                None
-            }
-        }
-    }
-
-    /// A connection from a listed load balancer: its header says who it is from, and nobody else's does (R61).
-    async fn behind_proxy(
-        self: Arc<Self>,
-        mut stream: TcpStream,
-        peer: SocketAddr,
-        turn: OwnedSemaphorePermit,
-    ) {
-        let header = tokio::time::timeout(self.keeper.limits().kex_grace, proxy::client(&mut stream)).await;
-        drop(turn);
-        match header {
-            Ok(Ok(from)) => {
-                if let Some(place) = self.place(from) {
-                    self.connection(stream, from, place).await;
-                }
-            }
-            Ok(Err(why)) => tracing::info!(%peer, cause = %why, "turned away"),
-            Err(_) => tracing::info!(%peer, cause = "proxy-header-too-slow", "turned away"),
         }
     }
 
@@ -228,7 +193,8 @@ impl Front {
         }
         let now = self.clock.now();
         let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
-        let connection = Connection { session: SessionId::new(millis, self.random.draw()), from };
+        let session = SessionId::new(millis, self.random.draw());
+        let connection = Connection { session, from, ended: Ended::default() };
         let ledger = Arc::new(Ledger::default());
         let (wire, line) = Wire::new(stream, Role::Server, ledger.clone());
         let (phase, phases) = watch::channel(Phase::Exchange);
@@ -240,7 +206,6 @@ impl Front {
             handle: OnceLock::new(),
             who: OnceLock::new(),
             trail: Mutex::default(),
-            ended: OnceLock::new(),
             unwritten: 0.into(),
             stop: CancellationToken::new(),
             ledger,
@@ -360,7 +325,7 @@ impl Front {
             self.count_panic();
         }
         let took = self.clock.now().duration_since(since).as_millis();
-        let mut cause = shared.ended.get().map(|cause| cause.clone().into_owned());
+        let mut cause = shared.connection.ended.cause().map(ToOwned::to_owned);
         cause = cause.or_else(|| ran.as_ref().err().map(ToString::to_string));
         let unwritten = shared.unwritten.load(Ordering::Relaxed);
         if unwritten > 0 {
@@ -431,7 +396,9 @@ impl Front {
 
     /// Ends what a removed or expired key has opened. Called when keys change, and every half second.
     pub fn recheck(&self) {
+        self.uplinks.recheck();
         self.remember_locks();
+        self.end_reported();
         let (keys, now) = (self.keys.load(), self.clock.now());
         self.works.jobs.end(|who| {
             let gone = keys.holds(who.user(), who.key(), who.source(), now).is_err();

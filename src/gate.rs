@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use crate::asks::{Ask, Command, Draft, Family, Order, Verb, Which};
 use crate::clock::Clock;
-use crate::grants::Snapshot;
+use crate::grants::{Missing, Snapshot};
 use crate::identity::Who;
 use crate::identity::second_factor::Confirmation;
 use crate::journal::started::{Routine, Started, of, scheduled};
@@ -73,6 +73,16 @@ impl Gate {
         self.rules.store(Arc::new(rules));
     }
 
+    /// Is this site reached over its own link?
+    pub fn is_over_a_link(&self, site: &SiteName) -> bool {
+        self.rules.load().policy.is_over_a_link(site)
+    }
+
+    /// The consent that counts now.
+    pub fn consented(&self) -> Arc<Snapshot> {
+        self.grants.load_full()
+    }
+
     /// From the next ask on, this consent counts.
     pub fn consent(&self, grants: Snapshot) {
         self.grants.store(Arc::new(grants));
@@ -109,7 +119,8 @@ impl Gate {
         what: Routinely,
     ) -> Result<Routine, Refused> {
         let rules = self.rules.load_full();
-        match rules.policy.standing(konnektor, place, what) {
+        let grants = self.grants.load_full();
+        match rules.policy.standing(konnektor, place, what, (&grants, self.clock.now())) {
             Ok(standing) => {
                 self.journal.start_standing(standing, &self.clock).await.map_err(Refused::CannotJournal)
             }
@@ -303,7 +314,10 @@ impl Denied {
             Denied::NotNow { condition: Condition::Until, .. } => "rule-ended",
             Denied::NotNow { condition: Condition::From, .. } => "rule-source",
             Denied::NotNow { condition: Condition::Hours(_), .. } => "rule-hours",
-            Denied::NoConsent { .. } => "no-consent",
+            Denied::NoConsent { missing: Missing::Link, .. } => "no-link",
+            Denied::NoConsent { missing: Missing::Open, .. } => "no-consent",
+            Denied::NoConsent { missing: Missing::Name, .. } => "not-named",
+            Denied::NoConsent { missing: Missing::This, .. } => "not-for-this",
             Denied::NotInOrders { .. } => "not-in-orders",
             Denied::NeedsConfirmation { .. } => "not-confirmed",
         }
@@ -319,7 +333,7 @@ impl Denied {
         match self {
             Denied::NoRule => None,
             Denied::NotNow { rule, .. }
-            | Denied::NoConsent { rule }
+            | Denied::NoConsent { rule, .. }
             | Denied::NotInOrders { rule, .. }
             | Denied::NeedsConfirmation { rule } => Some(rule),
         }

@@ -12,16 +12,21 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::asks::{Family, Place};
-use crate::config::{Config, Host};
+use crate::config::{Config, Host, Via};
 use crate::names::{HostName, SiteName};
+use crate::uplink::Uplinks;
 
 /// The hosts of all sites, changed as a whole when files change.
-pub struct Hosts(ArcSwap<Config>);
+pub struct Hosts {
+    config: ArcSwap<Config>,
+    uplinks: Arc<Uplinks>,
+}
 
 /// One of them, as its file said when it was looked up.
 #[derive(Clone)]
 pub struct Target {
     config: Arc<Config>,
+    uplinks: Arc<Uplinks>,
     /// Its site.
     pub site: SiteName,
     /// Its name there.
@@ -34,34 +39,42 @@ pub struct Target {
 pub const PORT: u32 = 22;
 
 impl Hosts {
-    /// As the files say.
-    pub fn of(config: Config) -> Self {
-        Self(ArcSwap::from_pointee(config))
+    /// As the files say, over these links where they say so.
+    pub fn of(config: Config, uplinks: Arc<Uplinks>) -> Self {
+        Self { config: ArcSwap::from_pointee(config), uplinks }
     }
 
     /// From the next look on, these.
     pub fn change(&self, config: Config) {
-        self.0.store(Arc::new(config));
+        self.config.store(Arc::new(config));
     }
 
     /// The host that a client's `name:port` means. An address is no name, and no other port is a host's.
     pub fn find(&self, name: &str, port: u32) -> Option<Target> {
-        let config = self.0.load_full();
+        let config = self.config.load_full();
         let (site, host) = config.host(name).map(|(site, name, _)| (site.name.clone(), name.clone()))?;
         let family = Family::hop(&host)?;
-        (port == PORT).then_some(Target { config, site, name: host, family })
+        let uplinks = self.uplinks.clone();
+        (port == PORT).then_some(Target { config, uplinks, site, name: host, family })
     }
 
     /// A site's host by its own name.
     pub fn at(&self, site: &SiteName, host: &HostName) -> Option<Target> {
-        let config = self.0.load_full();
+        let config = self.config.load_full();
         config.sites.get(site)?.hosts.get(host)?;
         let family = Family::hop(host)?;
-        Some(Target { config, site: site.clone(), name: host.clone(), family })
+        let uplinks = self.uplinks.clone();
+        Some(Target { config, uplinks, site: site.clone(), name: host.clone(), family })
     }
 }
 
 impl Target {
+    /// The site's links, if it is reached over one.
+    fn link(&self) -> Option<&Uplinks> {
+        let via = self.config.sites.get(&self.site)?.via;
+        (via == Via::Link).then_some(&*self.uplinks)
+    }
+
     /// What its file says.
     pub fn host(&self) -> Option<&Host> {
         self.config.sites.get(&self.site)?.hosts.get(&self.name)

@@ -6,7 +6,9 @@ mod factors;
 mod nameplate;
 mod pins;
 mod relays;
+mod shared;
 mod told;
+mod uplinks;
 pub mod watch;
 
 pub use nameplate::Nameplate;
@@ -67,12 +69,6 @@ pub fn load(dir: &Path) -> Result<Loaded, Problems> {
     let keys = KeyBook::load(&folder, &mut problems);
     let policy = config.as_ref().map(|config| policy::parse::load(&folder, config, &mut problems));
     let profiles = boxes::profiles(&folder, &mut problems);
-    for site in config.iter().flat_map(|config| config.sites.values()) {
-        if site.via == crate::config::Via::Link {
-            let message = "via = \"link\": this version has no outbound links yet, and dialling directly is not what the file says";
-            problems.add(site.place.clone(), message);
-        }
-    }
     match (config, policy, profiles) {
         (Some(config), Some(policy), Some(profiles)) if problems.0.is_empty() => {
             Ok(Loaded { config, keys, policy, profiles, look })
@@ -133,8 +129,7 @@ impl House {
             Recordings::open(&dir.join(&storage.recordings), recipients.clone(), Vec::new(), clock.clone())
                 .context("the recordings")?;
         let vault = Vault::open(&vault_url, dir, recipients, identities).context("the vault")?;
-        let state_url = format!("sqlite:{}", dir.join(&storage.state).display());
-        let state = State::open(&state_url, clock.clone()).await?;
+        let (state, others) = shared::state(dir, storage, &clock).await?;
         let journal =
             Journal::open(&dir.join(&storage.journal), journal_key, clock.clone(), Options::default())
                 .await?;
@@ -161,7 +156,7 @@ impl House {
             let (timeout, clock, random) = (gateway.factor_timeout, clock.clone(), random.clone());
             SecondFactor::new(directory, timeout, clock, random, alarm)
         };
-        told::remembered(&state, &factor).await?;
+        shared::remembered(&state, &factor).await?;
         let people = gateway.users.clone();
         let keeper = Doorkeeper::new(gateway.limits.clone(), clock.clone());
         for penalty in state.penalties(clock.now()).await? {
@@ -177,22 +172,42 @@ impl House {
         let jobs = Jobs::open(state.clone()).await?;
         let orders = Arc::new(Orders::open(state.clone(), clock.clone()).await?);
         let (gate_too, state_too) = (gate.clone(), state.clone());
-        let works =
-            Works { gate: gate_too, konnektors, jobs, state: state_too, orders, clock: clock.clone() };
-        let works = Arc::new(works);
         let stop = CancellationToken::new();
+        let keys = Arc::new(ArcSwap::from_pointee(keys));
+        let (uplinks, following) = uplinks::begin(&uplinks::Around {
+            keys: &keys,
+            gate: &gate,
+            journal: &journal,
+            clock: &clock,
+            random: &random,
+            authorities: nameplate.authorities(),
+            limits: &config.gateway.limits,
+            stop: &stop,
+        })?;
+        helpers.extend(following);
+        // Just made: nobody has set it.
+        konnektors.links.set(uplinks.clone()).ok();
+        let works = Arc::new(Works {
+            gate: gate_too,
+            konnektors,
+            jobs,
+            state: state_too,
+            orders,
+            uplinks: uplinks.clone(),
+            random: random.clone(),
+            clock: clock.clone(),
+        });
         let target = told::notices(gateway.notify.as_ref()).await?;
         let (notices, posting) = Notifier::new(journal.clone(), clock.clone(), target);
         helpers.push(posting);
         let holder = format!("{:032x}", random.draw());
         let schedule = Scheduler::start(works.clone(), notices.clone(), &config, holder, stop.child_token());
         let (contact, proxies) = (gateway.contact.clone(), gateway.proxies.clone());
-        let keys = Arc::new(ArcSwap::from_pointee(keys));
         let factor = Arc::new(ArcSwap::from_pointee(factor));
         let login =
             relays::login(&dir.join(&storage.target_key), nameplate.authorities(), &clock, &state, &journal)?;
         let idle = gateway.limits.idle;
-        let hosts = Arc::new(Hosts::of(config));
+        let hosts = Arc::new(Hosts::of(config, uplinks.clone()));
         let relays = Relays {
             hosts: hosts.clone(),
             gate: gate.clone(),
@@ -229,10 +244,12 @@ impl House {
             contact,
             proxies,
             ssh: ArcSwap::new(ssh),
+            uplinks,
         });
         let mut doors: Vec<JoinHandle<()>> =
             listeners.into_iter().map(|l| tokio::spawn(front.clone().listen(l))).collect();
         doors.push(tokio::spawn(control.serve(front.clone(), stop.child_token())));
+        helpers.push(tokio::spawn(shared::followed(others, front.clone())));
         helpers.push(tokio::spawn(told::alarmed(alarms, front.clone(), notices.clone())));
         let dir = dir.to_owned();
         let house = Self {
@@ -417,7 +434,7 @@ impl House {
         for helper in self.helpers.drain(..) {
             helper.abort();
         }
-        if let Err(e) = self.state.flush().await {
+        if let Err(e) = self.state.close().await {
             tracing::warn!("state: {e}");
         }
         if let Err(e) = self.journal.close().await {

@@ -6,9 +6,10 @@ pub mod keys;
 pub mod orders;
 pub mod second_factor;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 
@@ -21,6 +22,24 @@ pub struct Connection {
     pub session: SessionId,
     /// Where it comes from.
     pub from: SocketAddr,
+    /// Why it ends, if not by its client.
+    pub ended: Ended,
+}
+
+/// Why a connection was ended, for the journal: known before anything on it is cut, to all that runs on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended(Arc<OnceLock<Cow<'static, str>>>);
+
+impl Ended {
+    /// From now on this is why; `false` if it is ending already.
+    pub fn set(&self, cause: impl Into<Cow<'static, str>>) -> bool {
+        self.0.set(cause.into()).is_ok()
+    }
+
+    /// Why, if it was ended.
+    pub fn cause(&self) -> Option<&str> {
+        self.0.get().map(AsRef::as_ref)
+    }
 }
 
 /// This person signed this connection's session identifier with a registered key (RFC 4252 §7).

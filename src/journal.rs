@@ -26,8 +26,8 @@ mod writer;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -36,6 +36,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::names::SiteName;
 
 pub use entry::{BadEvent, COMMAND_MAX, Class, Entry, Event};
 pub use head::{CannotSign, NAMESPACE, signed_text};
@@ -139,6 +140,18 @@ pub enum CannotJournal {
     Closed,
 }
 
+/// A line about a site, as it stands in the file, without its newline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tapped {
+    /// The site.
+    pub site: SiteName,
+    /// The line.
+    pub line: String,
+}
+
+/// Where durable lines about sites go as well; whoever listens too slowly misses some.
+pub(crate) type Tap = Arc<OnceLock<tokio::sync::mpsc::Sender<Tapped>>>;
+
 /// A line is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
@@ -154,6 +167,7 @@ struct Inner {
     queue: SyncSender<Message>,
     places: Arc<Semaphore>,
     trouble: Arc<ArcSwapOption<String>>,
+    tap: Tap,
     /// What has a `started` line and no `finished` one yet.
     open: TaskTracker,
 }
@@ -173,9 +187,11 @@ impl Journal {
         options: Options,
     ) -> Result<Self, OpenError> {
         let trouble = Arc::new(ArcSwapOption::empty());
-        let (dir, shared) = (dir.to_owned(), Arc::clone(&trouble));
+        let tap = Tap::default();
+        let (dir, shared, tapped) = (dir.to_owned(), Arc::clone(&trouble), Arc::clone(&tap));
         let opened =
-            tokio::task::spawn_blocking(move || Writer::open(&dir, key, clock, &options, shared)).await;
+            tokio::task::spawn_blocking(move || Writer::open(&dir, key, clock, &options, (shared, tapped)))
+                .await;
         let (writer, first) = opened.map_err(|_| CannotJournal::Closed)??;
         let (queue, messages) = std::sync::mpsc::sync_channel(QUEUE + 1);
         let thread = std::thread::Builder::new().name("journal".into());
@@ -185,7 +201,7 @@ impl Journal {
             source,
         })?;
         let places = Arc::new(Semaphore::new(QUEUE));
-        let journal = Self(Arc::new(Inner { queue, places, trouble, open: TaskTracker::new() }));
+        let journal = Self(Arc::new(Inner { queue, places, trouble, tap, open: TaskTracker::new() }));
         journal.append(first).await?;
         Ok(journal)
     }
@@ -202,10 +218,18 @@ impl Journal {
         let places = Arc::clone(&self.0.places);
         let place = places.acquire_owned().await.map_err(|_| CannotJournal::Closed)?;
         let (answer, answered) = oneshot::channel();
-        let job = Job { class: entry.event.class(), body: entry.body(), answer, _place: place };
+        let site = entry.site.clone();
+        let job = Job { class: entry.event.class(), body: entry.body(), site, answer, _place: place };
         drop(entry);
         self.0.queue.try_send(Message::Append(job)).map_err(|_| CannotJournal::Closed)?;
         answered.await.unwrap_or(Err(CannotJournal::Closed))
+    }
+
+    /// From now on, every line about a site goes to `listener` as well, once it is durable. The first listener is the only one.
+    pub fn tap(&self, listener: tokio::sync::mpsc::Sender<Tapped>) {
+        if self.0.tap.set(listener).is_err() {
+            tracing::error!("the journal has a listener already");
+        }
     }
 
     /// Does the journal take new work?

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 pub use certificate::{CertificatePin, LearnNothing, Listener, NotKept, Pinned, Pins};
 pub use error::Error;
+pub(crate) use error::cleaned;
 pub use given::{BadGiven, Given};
 pub use identify::{Identity, identify};
 pub use json::{Json, Part, Parts};

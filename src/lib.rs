@@ -19,11 +19,14 @@
 //! | [`template`] | texts with placeholders: an SMS gateway's request or command line |
 //! | [`asks`] | what can be asked for, as data |
 //! | [`config`] | `policy/` → data, every error at once with its place |
-//! | [`state`] | what outlives a restart: used codes, learned certificates, penalties, work orders, where people confirmed |
+//! | [`state`] | what outlives a restart and is shared by several gateways: used codes, learned certificates, penalties, work orders, jobs, where people confirmed |
 //! | [`factor`] | the second factor's providers: a question goes out, sentences and answers pass over a `Line`, a verdict comes back |
 //! | [`authority`] | the gateway's own certificate authorities: for host keys, for technicians at a target |
 //! | [`identity`] | `KeyProven`, `Principal`, `Machine`: the proofs, and the only places that make them; who asked in vain how often; work orders |
-//! | [`grants`] | the customer's consent (so far: nobody has a switch, so nobody has consented) |
+//! | [`link`] | what a site's machine and a gateway say to each other: frames, leases, streams; both ends use it |
+//! | [`grants`] | the customer's consent: what each site's leases allow, for as long as they last |
+//! | [`uplink`] | the gateway's end of sites' links: a machine proves itself, and there is a way to its site |
+//! | [`site`] | the customer's side: dials out, holds the switch, reaches what `site.toml` lists, shows the page |
 //! | [`policy`] | `decide`: pure, no clock, no I/O |
 //! | [`journal`] | append-only, chained, durable; `Permit` → `Started` |
 //! | [`gate`] | decide, then journal; the only caller of both |
@@ -65,6 +68,12 @@
 //! - A provider is no file below `identity::second_factor`: it gets a `Line` to the person and gives a verdict; which way, whose turn, and a
 //!   second one after the first failed are a `Conversation`'s, which can make no proof either.
 //! - Whoever comes under a work order is a `Principal` that the policy asks back for everything the order does not name.
+//! - Consent is in no database: it is a lease that the site signs for one gateway and one nonce, and it dies with the link. A gateway
+//!   that starts, or was copied, knows of none. What several gateways share is all else ([`state`]).
+//! - A site that is reached `via = "link"` wants its consent whatever a rule says, and says no itself, too: what is not in its own
+//!   `site.toml`, or not for who is named there, is not reached though the gateway asks for it.
+//! - A link is one SSH channel with yamux on it, not a channel a stream: russh lets nobody steer its window in the client's role.
+//! - A link is told by its first bytes and served by a handler of its own: the technicians' front door has no machine's login.
 //! - What is done within a relayed session is asked for again, thing by thing (`asks::Act`): the policy that counts is today's.
 //!
 //! # What remains different from sshd
@@ -85,6 +94,9 @@
 //! |---|---|
 //! | no journal line, no action | types (`tests/compile_fail`), `tests/door_full_disk.rs`, `tests/door_crash.rs` |
 //! | a full disk stops new work with 254 and loses nothing | `tests/door_full_disk.rs`, `tests/journal_crash.rs` |
+//! | only what the site said, only as long as it said; a lease is for one gateway, one nonce, and counts by our own clock | `tests/door_link.rs`, `link::lease::tests`, `grants::tests`, `tests/link_network.rs` |
+//! | a machine can open its link and nothing else, and one that was taken over costs bounded memory and nobody else's time | `tests/door_link.rs`, `tests/attack_link.rs` |
+//! | a cut, moved, lossy or half-open line and a killed gateway keep no door open, and the link comes back by itself | `tests/link_network.rs` |
 //! | an empty policy denies everything | `tests/door_first.rs`, `policy::tests` |
 //! | an unknown field, site or group, a bad key: the start fails with its place | `policy::tests`, `identity::keys::tests` |
 //! | the second factor fails closed; an answer belongs to one person, one connection, one challenge, once | `tests/door_factors.rs`, `tests/factor_*.rs`, `tests/past_holes.rs` (R2, R88) |
@@ -123,6 +135,9 @@
 //! | what an operator ends or watches is journalled first; a watcher holds up nobody; the socket serves root and one group | `tests/sessions_live.rs`, `live::tests` |
 //! | nothing runs without a person but what a site's file orders; such work has its own proof and its own lines | types (`tests/compile_fail/a_standing_order_*`, `a_routine_*`), `tests/schedule.rs` |
 //! | a slot runs once, over restarts, several gateways and clocks that jump | `schedule::due::tests`, `state::slots::tests`, `tests/schedule.rs` |
+//! | what one gateway bars, locks, opens or closes, the others of its state know within a second | `state::tests::shared`, `tests/door_gateways.rs` |
+//! | a gateway's jobs are lost, and its boxes free, when it is gone, and not when another starts or the database was away | `state::tests::work`, `tests/door_gateways.rs` |
+//! | the state's server is encrypted and known by name, or on this machine; its password is in no line | `state::tests::shared`, `tests/door_gateways.rs` |
 //! | the newest backup, the newest good one and the last good copy of a service are never removed | `vault::retention::tests`, `tests/schedule.rs` |
 //! | SFTP leads to the vault's index and no file system; each open is decided; what is handed in is kept whole or not at all | `tests/files_*.rs`, `tests/door_full_disk.rs` |
 //! | a restore cut at any step, in any way, is resumed to the file or undone to what was | `tests/konnektor_cuts.rs` |
@@ -137,12 +152,16 @@
 //! | a refused password is sent once; what ended is begun again once | `tests/konnektor_faults.rs`, `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs` |
 //! | without a gateway: no unknown certificate, no password in any output, no file overwritten; cut anywhere, resumed or undone | `tests/direct.rs`, `tests/direct_restore.rs` |
 //! | the site's page does nothing without its PIN, a session, that session's token, our Host and our Origin | `tests/site_page.rs` |
-//! | text of gateways and technicians is shown as text, whatever it holds; even what they name oddly has its button | `tests/site_page.rs`, `site::page::text::tests` |
+//! | text of gateways and technicians is shown as text, whatever it holds; even what they name oddly has its button | `tests/site_page_hostile.rs`, `site::page::text::tests` |
 //! | a PIN is guessed five times, then ever slower; never faster by guessing at once | `tests/site_page.rs`, `site::page::attempts::tests` |
 //! | the page is used by keyboard alone, without JavaScript, and axe finds nothing in any state | `tests/site_page_browser.rs` |
-//! | a visit's report is checked with ssh-keygen by the very command that the page shows | `tests/site_page.rs` |
+//! | a visit's report is checked with ssh-keygen by the very command that the page shows | `tests/site_page_hostile.rs` |
 //! | what is not publicly known of a make is not tried, and says so by name | `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs` |
 //! | an action's data fits its schema, and becomes one segment of a path at most | `konnektor::perform::tests`, `konnektor::profile::ways::tests` |
+//! | a box behind a link: byte for byte what the direct driver gives, every error as it is, no password or session's proof on the wire | `tests/link_konnektor.rs`, `konnektor::error::wire` |
+//! | a site that lies, floods, drips or stalls is not believed, held or waited for | `tests/link_hostile.rs` |
+//! | a gateway gets at a site's box what the visitor's family may, at addresses of the box's own networks | `tests/link_hostile.rs`, `site::konnektor::rights` |
+//! | a backup that the site seals is opened by the site alone, and kept as it came | `tests/link_backups.rs` |
 //!
 //! What russh does not let us hold from outside is listed in `docs/ssh.md`; what broke other gateways, in `docs/past-holes.md`.
 
@@ -181,9 +200,11 @@ pub mod relay;
 pub mod schedule;
 pub mod secret;
 pub mod sentences;
+pub mod service;
 pub mod sessions;
 pub mod site;
 pub mod state;
 pub mod template;
 pub mod transfers;
+pub mod uplink;
 pub mod vault;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use pforte::clock::Clock;
 use pforte::house::{self, House};
 use pforte::random::Random;
-use pforte::{check, demo, direct, init, kit, ledger, play, sessions};
+use pforte::{check, demo, direct, init, kit, ledger, play, service, sessions, site};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -52,6 +52,8 @@ enum Command {
     Sessions(sessions::Options),
     /// Whether somebody can be asked for a second factor.
     Factor(sessions::factor::Options),
+    /// The customer's side: the link that is dialled out, and the switch.
+    Site(site::cli::Options),
     /// Search, show, follow or verify the journal.
     Journal {
         #[command(subcommand)]
@@ -109,6 +111,7 @@ async fn run(cli: Cli) -> u8 {
         Command::Konnektor(options) => direct::run(options).await,
         Command::Factor(options) => outcome(sessions::factor::run(options).await),
         Command::Sessions(options) => outcome(sessions::run(options).await),
+        Command::Site(options) => site::cli::run(options, house::told_to_stop()).await,
         Command::Journal { ask } => outcome(ledger::run(ask).await),
     }
 }
@@ -132,7 +135,15 @@ async fn serve(place: &Place) -> u8 {
     for address in house.addresses() {
         tracing::info!("listening on {address}");
     }
-    house.run(stop).await;
+    let alive = tokio::spawn(service::alive());
+    service::ready();
+    house
+        .run(async {
+            stop.await;
+            service::stopping();
+        })
+        .await;
+    alive.abort();
     0
 }
 

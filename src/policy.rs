@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::asks::{Ask, Family};
-use crate::grants::Snapshot;
+use crate::grants::{Missing, Snapshot};
 use crate::identity::Who;
 use crate::identity::orders::Under;
 use crate::identity::second_factor::Confirmation;
@@ -27,6 +27,8 @@ pub use standing::{Routinely, Standing};
 pub struct Policy {
     rules: Vec<Rule>,
     sites: BTreeSet<SiteName>,
+    /// Those that are reached over their own link: there nothing is done without the customer's consent, whatever a rule says.
+    links: BTreeSet<SiteName>,
     /// The standing orders of all sites.
     orders: Vec<standing::Order>,
 }
@@ -118,10 +120,12 @@ pub enum Denied {
         /// Which condition.
         condition: Condition,
     },
-    /// The rule wants the customer's consent, and there is none.
+    /// The rule, or the site, wants the customer's consent, and there is none.
     NoConsent {
         /// The rule.
         rule: Arc<str>,
+        /// What is missing.
+        missing: Missing,
     },
     /// The rule does not allow it in a work order, or not in one that is so long.
     NotInOrders {
@@ -209,7 +213,7 @@ impl Policy {
     ) -> Result<Terms, Denied> {
         self.rule_for(who, &Wish::at(family, Some(site)), grants, now).map(|rule| Terms {
             rule: rule.name.clone(),
-            needs_consent: rule.needs_consent,
+            needs_consent: self.needs_consent(rule, family, site),
             confirm: rule.confirm,
             order: rule.order,
         })
@@ -265,6 +269,11 @@ impl Policy {
         rules.any(|rule| rule.unmet(who.source(), now).is_none() && rule.spells_out(action))
     }
 
+    /// Is the customer's consent wanted for this, there? A site that is reached over its own link has the last word itself.
+    fn needs_consent(&self, rule: &Rule, family: Family, site: &SiteName) -> bool {
+        rule.needs_consent || (family.touches_the_site() && self.links.contains(site))
+    }
+
     /// The sites where this person may do something of `family` now, consent or not.
     pub fn sites_for(&self, who: &Who, family: Family, now: Timestamp) -> Vec<SiteName> {
         let may = |site: &&SiteName| {
@@ -272,6 +281,11 @@ impl Policy {
                 .any(|r| r.unmet(who.source(), now).is_none())
         };
         self.sites.iter().filter(may).cloned().collect()
+    }
+
+    /// Is this site reached over its own link?
+    pub fn is_over_a_link(&self, site: &SiteName) -> bool {
+        self.links.contains(site)
     }
 
     /// Is there a rule with `batch = "hold-key"`?
@@ -292,7 +306,7 @@ impl Policy {
                 if let Some(rule) = self.matching(user, Wish::at(family, Some(site))).next() {
                     let terms = Terms {
                         rule: rule.name.clone(),
-                        needs_consent: rule.needs_consent,
+                        needs_consent: self.needs_consent(rule, family, site),
                         confirm: rule.confirm,
                         order: rule.order,
                     };
@@ -335,9 +349,11 @@ impl Policy {
                     near = near.or(Some(Denied::NotNow { rule: rule.name.clone(), condition }));
                 }
                 None => {
-                    let consent = site.is_none_or(|site| grants.is_open(site, who.firm(), now));
-                    if rule.needs_consent && !consent {
-                        return Err(Denied::NoConsent { rule: rule.name.clone() });
+                    if let Some(site) = site
+                        && self.needs_consent(rule, family, site)
+                        && let Err(missing) = grants.open(site, who.user(), family.as_str(), now)
+                    {
+                        return Err(Denied::NoConsent { rule: rule.name.clone(), missing });
                     }
                     return Ok(rule);
                 }

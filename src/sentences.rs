@@ -6,6 +6,7 @@ mod factor;
 use crate::asks::Family;
 use crate::config::Language::{self, English, German};
 use crate::gate::{Refused, Unsettled};
+use crate::grants::Missing;
 use crate::names::SiteName;
 use crate::policy::{Condition, Denied, Terms};
 pub use factor::{confirmed_by, not_confirmed, prompt, said, the_way_to, to_be_confirmed};
@@ -36,12 +37,7 @@ pub fn denied(why: &Denied, family: Family, site: Option<&SiteName>, language: L
             format!("Keine Regel erlaubt Ihnen „{what}“{at}. Der Betreiber dieses Gateways kann eine schreiben.")
         }
         (Denied::NotNow { rule, condition }, language) => not_now(rule, condition, what, &at, language),
-        (Denied::NoConsent { rule }, English) => format!(
-            "The customer has not switched maintenance on{at}, and {rule} asks for that. Only the customer can."
-        ),
-        (Denied::NoConsent { rule }, German) => format!(
-            "Der Kunde hat die Wartung{at} nicht eingeschaltet, und {rule} verlangt das. Das kann nur der Kunde."
-        ),
+        (Denied::NoConsent { missing, .. }, language) => no_consent(*missing, what, &at, site, language),
         (Denied::NotInOrders { rule, longest: None }, English) => {
             format!("{rule} does not allow \"{what}\"{at} in a work order, or the work order is over.")
         }
@@ -95,6 +91,33 @@ fn not_now(rule: &str, condition: &Condition, what: &str, at: &str, language: La
                 "{rule} erlaubt Ihnen „{what}“{at} nur {hours}. Versuchen Sie es dann, oder fragen Sie den Betreiber."
             )
         }
+    }
+}
+
+/// What the customer has not done, and how to ask for it.
+fn no_consent(missing: Missing, what: &str, at: &str, site: Option<&SiteName>, language: Language) -> String {
+    let site = site.map(SiteName::as_str).unwrap_or_default();
+    match (missing, language) {
+        (Missing::Link, English) => format!(
+            "The customer's machine{at} has no link to this gateway now, so nobody can be let in. Ask them to look at its lights."
+        ),
+        (Missing::Link, German) => format!(
+            "Der Rechner des Kunden{at} hat zurzeit keine Verbindung hierher, also kann niemand hereingelassen werden. Bitten Sie, dort auf die Lichter zu sehen."
+        ),
+        (Missing::Open, English) => format!(
+            "The customer has not switched maintenance on{at}. Only the customer can; ask with: ask {site} --why \"…\""
+        ),
+        (Missing::Open, German) => format!(
+            "Der Kunde hat die Wartung{at} nicht eingeschaltet. Das kann nur der Kunde; fragen Sie mit: ask {site} --why \"…\""
+        ),
+        (Missing::Name, English) => format!(
+            "The customer has switched maintenance on{at}, but not for you. Ask with: ask {site} --why \"…\""
+        ),
+        (Missing::Name, German) => format!(
+            "Der Kunde hat die Wartung{at} eingeschaltet, aber nicht für Sie. Fragen Sie mit: ask {site} --why \"…\""
+        ),
+        (Missing::This, English) => format!("The customer lets you in{at}, but not for \"{what}\"."),
+        (Missing::This, German) => format!("Der Kunde lässt Sie herein{at}, aber nicht für „{what}“."),
     }
 }
 

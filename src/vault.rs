@@ -5,6 +5,7 @@
 //! SHA-256 of the encrypted bytes. It holds no secret and is not trusted: a file is what its decrypted content says.
 //! age detects every change of a file, but proves no sender: hold a backup's own `konnektor` against the name asked for.
 
+mod foreign;
 mod identities;
 mod incoming;
 mod remove;
@@ -26,11 +27,13 @@ use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOp
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+pub use foreign::{Foreign, SiteSealed};
 pub use identities::{generate_identity, read_identities};
 pub use incoming::{INCOMING_BYTES, INCOMING_FILES, INCOMING_LARGEST, Incoming};
+pub use sealing::{Sealed, seal};
 
 use crate::names::{BackupName, KonnektorId};
-use sealing::{seal, unseal, whole};
+use sealing::{unseal, whole};
 
 /// More than this is no backup of ours: 19 services of 64 MiB and some.
 const LARGEST: u64 = 2 << 30;
@@ -56,6 +59,9 @@ pub enum VaultError {
     /// None of our identities opens it.
     #[error("vault=wrong-identity")]
     WrongIdentity,
+    /// A site sealed it for itself; nobody here opens it.
+    #[error("vault=sealed-for-site")]
+    SealedForSite,
     /// Cut off or changed.
     #[error("vault=damaged")]
     Damaged,
@@ -97,6 +103,10 @@ impl VaultError {
             Self::WrongIdentity => (
                 "This backup is encrypted for another key.",
                 "Diese Sicherung ist für einen anderen Schlüssel verschlüsselt.",
+            ),
+            Self::SealedForSite => (
+                "The site has encrypted this backup for itself; only there it can be opened: age -d -i KEY FILE > backup.json, then pforte konnektor einlesen -f backup.json.",
+                "Der Kunde hat diese Sicherung für sich verschlüsselt; nur dort lässt sie sich öffnen: age -d -i SCHLÜSSEL DATEI > sicherung.json, dann pforte konnektor einlesen -f sicherung.json.",
             ),
             Self::Damaged => (
                 "This backup is damaged or was changed.",
@@ -167,6 +177,9 @@ struct Sidecar {
     sha256: String,
     #[serde(flatten)]
     about: About,
+    /// There, where the site sealed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    foreign: Option<Foreign>,
 }
 
 /// A backup in the vault.
@@ -180,6 +193,8 @@ pub struct Kept {
     pub modified: Timestamp,
     /// From its sidecar; none if that is missing, unreadable, or of an object of another size.
     pub about: Option<About>,
+    /// There, where the site sealed it for itself.
+    pub foreign: Option<Foreign>,
 }
 
 /// Removes what a killed process left half written below `dir`: the store stages a file beside its place as `NAME#N`.
@@ -299,12 +314,25 @@ impl Vault {
             sealed_bytes: sealed.sealed_bytes(),
             sha256: sealed.sha256.clone(),
             about: about.clone(),
+            foreign: None,
         };
-        let sidecar = serde_json::to_vec(&sidecar).map_err(|_| VaultError::Store("about".into()))?;
+        self.keep(id, &sidecar, &|| sealed.payload(), wanted).await
+    }
+
+    /// Puts an object and its sidecar under the first name that is free.
+    async fn keep(
+        &self,
+        id: &KonnektorId,
+        sidecar: &Sidecar,
+        payload: &(dyn Fn() -> PutPayload + Sync),
+        wanted: Option<&BackupName>,
+    ) -> Result<BackupName, VaultError> {
+        let taken = sidecar.about.taken;
+        let sidecar = serde_json::to_vec(sidecar).map_err(|_| VaultError::Store("about".into()))?;
         for again in 1..=MOST_A_MINUTE {
-            let name = wanted.map_or_else(|| minute(about.taken, again), |name| Ok(name.clone()))?;
+            let name = wanted.map_or_else(|| minute(taken, again), |name| Ok(name.clone()))?;
             let create = PutOptions::from(PutMode::Create);
-            match self.store.put_opts(&sealed_path(id, &name), sealed.payload(), create).await {
+            match self.store.put_opts(&sealed_path(id, &name), payload(), create).await {
                 Ok(_) => {}
                 Err(object_store::Error::AlreadyExists { .. }) if wanted.is_some() => {
                     return Err(VaultError::Exists);
@@ -336,7 +364,8 @@ impl Vault {
         let kept = futures::stream::iter(ours).map(|(name, size, modified)| async move {
             let sidecar = self.sidecar(id, &name).await?.filter(|sidecar| sidecar.sealed_bytes == size);
             let bytes = sidecar.as_ref().map_or(size, |sidecar| sidecar.bytes);
-            Ok::<_, VaultError>(Kept { name, bytes, modified, about: sidecar.map(|sidecar| sidecar.about) })
+            let (about, foreign) = sidecar.map_or((None, None), |all| (Some(all.about), all.foreign));
+            Ok::<_, VaultError>(Kept { name, bytes, modified, about, foreign })
         });
         let mut kept: Vec<Kept> = kept.buffered(8).try_collect().await?;
         kept.sort_by_key(|kept| age_of(&kept.name));
@@ -378,7 +407,10 @@ impl Vault {
                 tokio::task::spawn_blocking(move || unseal(sealed.as_slice(), &identities, read))
             }
         };
-        opened.await.map_err(|_| VaultError::Store("interrupted".into()))?
+        match opened.await.map_err(|_| VaultError::Store("interrupted".into()))? {
+            Err(VaultError::WrongIdentity) => Err(self.whose(id, name).await),
+            read => read,
+        }
     }
 
     async fn sidecar(&self, id: &KonnektorId, name: &BackupName) -> Result<Option<Sidecar>, VaultError> {

@@ -25,8 +25,8 @@ use pforte::clock::Clock;
 use pforte::factor::{
     Cause, Code, Contact, Directory, Line, Prompt, Provider, Providers, Question, Typed, Verdict, Way,
 };
-use pforte::identity::Connection;
 use pforte::identity::second_factor::{NotConfirmed, SecondFactor, Show, Trial};
+use pforte::identity::{Connection, Ended};
 use pforte::names::{Fingerprint, SessionId, Source, Username};
 use pforte::random::Random;
 use pforte::secret::Secret;
@@ -143,7 +143,11 @@ fn jane() -> (Username, Fingerprint) {
 
 fn ask(factor: &SecondFactor, from: &str) -> Trial {
     let (user, key) = jane();
-    let on = Connection { session: SessionId::new(1, 2), from: format!("{from}:50000").parse().unwrap() };
+    let on = Connection {
+        session: SessionId::new(1, 2),
+        from: format!("{from}:50000").parse().unwrap(),
+        ended: Ended::default(),
+    };
     factor.trial(&user, &key, &on, "attack")
 }
 

@@ -306,6 +306,28 @@ async fn a_stop_tells_everybody_and_leaves_a_signed_head() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_stop_cuts_has_the_stop_as_its_cause() {
+    let rules = "[[rule]]\nwho = [\"firm-*\"]\nmay = [\"konnektor status\"]\non = [\"*\"]\n";
+    let (rules, box_latency) = (Some(rules.into()), Duration::from_secs(2));
+    let mut door = Door::open(Setup { rules, box_latency, ..Setup::default() }).await;
+    let served = restarted(&mut door, None).await;
+    let stop = async {
+        door.wait_for("started", 1).await;
+        served.signal(Signal::TERM);
+        served.ended().await
+    };
+    // No job, so it is dropped where it stands; and so is a job that is not noted yet.
+    let (status, stopped) = tokio::join!(door.ssh(&["konnektor", "status"]), stop);
+    assert!(stopped.success(), "{stopped:?}");
+    assert_eq!(status.code, 255, "{status:?}");
+    let finished = door.wait_for("finished", 2).await;
+    let causes: Vec<_> = finished.iter().map(|line| (line["command"].is_string(), &line["cause"])).collect();
+    assert!(causes.contains(&(true, &"shutdown".into())), "{finished:#?}");
+    assert!(causes.contains(&(false, &"shutdown".into())), "{finished:#?}");
+    verify(door.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_ends_at_its_age_with_its_reason_on_record() {
     let limits = "\n[limits]\nconnection_age = \"1s\"\n";
     let door = Door::open(Setup { gateway_more: limits.into(), ..Setup::default() }).await;

@@ -251,7 +251,9 @@ async fn an_order_outlasts_a_restart_and_a_rule_that_is_gone_takes_its_use_away(
     std::fs::write(door.path().join("policy/rules.toml"), without).unwrap();
     let mut asked = 0;
     for _ in 0..100 {
-        assert_eq!(batch(&door, &["konnektor", "backup"]).await.code, 0);
+        // 77: let in under the order, and the rule was gone before the command.
+        let ran = batch(&door, &["konnektor", "backup"]).await;
+        assert!([0, 77].contains(&ran.code), "{ran:?}");
         asked = door.phone.questions();
         if asked > 2 {
             break;

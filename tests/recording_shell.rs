@@ -42,6 +42,7 @@ async fn usual(shell: &mut Shell) -> Vec<&'static str> {
     shell.line("cat uni\t", "que-name").await;
     shell.keys("echo thrown away").await;
     shell.until("away").await;
+    shell.waits().await;
     shell.keys("\x03").await;
     shell.until("host$ ").await;
     shell.line("", "").await;

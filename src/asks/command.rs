@@ -194,6 +194,17 @@ pub enum Verb<K> {
     Orders,
     /// `order close [TICKET]`
     OrderClose(Option<Ticket>),
+    /// `ask SITE --why "…" [--for 30m] [--no-wait]`
+    Ask {
+        /// The practice.
+        site: SiteName,
+        /// In the technician's words.
+        why: String,
+        /// For how many minutes.
+        minutes: u32,
+        /// Until the practice has answered?
+        wait: bool,
+    },
     /// `connect portal|backup [-i SITE]`
     Connect {
         /// The host.
@@ -211,6 +222,7 @@ impl<K> Verb<K> {
             | Verb::Whoami
             | Verb::Sites
             | Verb::Why { .. }
+            | Verb::Ask { .. }
             | Verb::Jobs
             | Verb::JobAttach(_)
             | Verb::JobCancel(_)
@@ -238,6 +250,7 @@ impl<K> Verb<K> {
             | Verb::Whoami
             | Verb::Sites
             | Verb::Why { .. }
+            | Verb::Ask { .. }
             | Verb::KonnektorList
             | Verb::Jobs
             | Verb::JobAttach(_)
@@ -265,6 +278,7 @@ impl<K> Verb<K> {
             Verb::Whoami => Verb::Whoami,
             Verb::Sites => Verb::Sites,
             Verb::Why { site, command } => Verb::Why { site, command },
+            Verb::Ask { site, why, minutes, wait } => Verb::Ask { site, why, minutes, wait },
             Verb::KonnektorList => Verb::KonnektorList,
             Verb::KonnektorBackup { konnektor, into, services } => {
                 Verb::KonnektorBackup { konnektor: settle(konnektor)?, into, services }

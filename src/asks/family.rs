@@ -76,6 +76,28 @@ impl Family {
         }
     }
 
+    /// Does it reach into the site? What is about things that are kept here does not.
+    pub fn touches_the_site(self) -> bool {
+        match self {
+            Family::Oneself
+            | Family::Order
+            | Family::KonnektorList
+            | Family::KonnektorBackups
+            | Family::KonnektorShow => false,
+            Family::KonnektorStatus
+            | Family::KonnektorBackup
+            | Family::KonnektorDiff
+            | Family::KonnektorRestore
+            | Family::KonnektorPerform
+            | Family::KonnektorTerminals
+            | Family::KonnektorRemap
+            | Family::HopPortal
+            | Family::HopBackup
+            | Family::ForwardPortal
+            | Family::ForwardBackup => true,
+        }
+    }
+
     /// As rules.toml and people write it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -5,6 +5,7 @@ mod follow;
 mod job;
 mod show;
 mod standing;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -28,6 +29,7 @@ pub use job::{Answers, Job, Stop};
 pub(super) use show::busy;
 pub(super) use show::run;
 pub use standing::begin_standing;
+pub(super) use turn::free_elsewhere;
 
 /// How long work that was told to stop may take to come to a safe place.
 const GRACE: Duration = Duration::from_secs(20);
@@ -244,6 +246,7 @@ async fn worked(
             }
             turn.lock().await
         };
+        turn::taken(works, job, out).await?;
         job.set_works();
         work.await
     })

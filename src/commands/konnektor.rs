@@ -2,6 +2,7 @@
 //! Absent on purpose: the box's own protocol, and any address but those of the site's file.
 
 mod backup;
+mod boxes;
 mod changed;
 mod check;
 mod diff;
@@ -10,16 +11,15 @@ mod perform;
 mod plans;
 mod restore;
 mod retire;
+mod sealed;
 mod source;
 mod standing;
 mod status;
 mod terminals;
 mod unfinished;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use serde_json::json;
 
 use super::jobs::Desk;
@@ -27,10 +27,13 @@ use super::{Ended, Gone, Input, Out, Works, exit};
 use crate::asks::{Command, Family, Form, Verb};
 use crate::config::Language;
 use crate::journal::started::Started;
-use crate::konnektor::{Error, Konnektor, Pins, Profiles, Spec};
+use crate::konnektor::Error;
 use crate::names::KonnektorId;
-use crate::vault::{Vault, VaultError};
+use crate::vault::VaultError;
 
+pub(super) use boxes::Reached;
+use boxes::visitor;
+pub use boxes::{Known, Konnektors, Way};
 pub(super) use kept::content;
 pub use retire::has_expired;
 pub use standing::Upshot;
@@ -45,46 +48,6 @@ pub(crate) mod spoken {
     pub(crate) use super::status::told as status;
     pub(crate) use super::terminals::{decided, ended as remapped, told as terminals, told_pairs};
     pub(crate) use super::{exit_code, said};
-}
-
-/// A box as the site's file describes it, and who of the customer's can read its backups.
-#[derive(Clone)]
-pub struct Known {
-    /// Where and how to reach it.
-    pub spec: Spec,
-    /// The customer's age recipients.
-    pub recipients: Vec<age::x25519::Recipient>,
-    /// How long its backups stay; for ever, if nothing is said.
-    pub retention: Option<crate::vault::retention::Rules>,
-    /// Where the box may be followed to when its address changes; empty: the network around its address.
-    pub networks: Vec<ipnet::IpNet>,
-}
-
-/// The boxes, the vault, and where certificates seen first are kept.
-pub struct Konnektors {
-    /// All boxes; changed as a whole when files change.
-    pub known: ArcSwap<BTreeMap<KonnektorId, Known>>,
-    /// What is kept.
-    pub vault: Vault,
-    /// Certificates seen first.
-    pub pins: Arc<dyn Pins>,
-    /// What is known of each make; changed as a whole when files change.
-    pub profiles: ArcSwap<Profiles>,
-}
-
-impl Konnektors {
-    /// The box's driver; dials only where the make has to be found out.
-    async fn open(&self, id: &KonnektorId, out: &Out) -> Result<(Arc<dyn Konnektor>, Known), Ended> {
-        let Some(known) = self.known.load().get(id).cloned() else {
-            return Err(no_such(out, id).await);
-        };
-        let profiles = self.profiles.load_full();
-        let opened = crate::konnektor::open(known.spec.clone(), &profiles, self.pins.clone()).await;
-        match opened {
-            Ok(driver) => Ok((driver, known)),
-            Err(e) => Err(failed(out, &e).await),
-        }
-    }
 }
 
 /// Runs what ends with its line.
@@ -145,15 +108,16 @@ async fn list(started: &Started<Command>, works: &Works, out: &Out) -> Result<En
         let json = boxes.iter().map(|(id, box_)| {
             json!({
                 "konnektor": id.to_string(),
-                "product": product(&box_.spec),
-                "address": box_.spec.address.to_string(),
+                "product": box_.product(),
+                "address": box_.address().map(ToString::to_string),
             })
         });
         out.json(&json.collect()).await?;
         return Ok(Ended::done());
     }
     for (id, box_) in &boxes {
-        out.line(format!("{id}\t{}\t{}", product(&box_.spec), box_.spec.address)).await?;
+        let address = box_.address().map_or_else(|| "?".to_owned(), ToString::to_string);
+        out.line(format!("{id}\t{}\t{address}", box_.product())).await?;
     }
     if boxes.is_empty() {
         out.say(
@@ -167,26 +131,19 @@ async fn list(started: &Started<Command>, works: &Works, out: &Out) -> Result<En
     Ok(Ended::done())
 }
 
-fn product(spec: &Spec) -> &'static str {
-    use crate::konnektor::Product;
-    match spec.product {
-        Product::Kocobox => "kocobox",
-        Product::Secunet => "secunet",
-        Product::Rise => "rise",
-        Product::Auto => "auto",
-    }
-}
-
 /// The box's turn: nobody else reads or writes it meanwhile. Says who is at it where it has to wait.
 async fn turn(works: &Works, out: &Out, id: &KonnektorId) -> Result<tokio::sync::OwnedMutexGuard<()>, Gone> {
     let turn = works.jobs.turn(id);
-    if let Ok(turn) = Arc::clone(&turn).try_lock_owned() {
-        return Ok(turn);
-    }
-    if let Some(other) = works.jobs.at_work(id) {
-        out.say(super::jobs::busy(&other, out.language)).await?;
-    }
-    Ok(turn.lock_owned().await)
+    let held = if let Ok(turn) = Arc::clone(&turn).try_lock_owned() {
+        turn
+    } else {
+        if let Some(other) = works.jobs.at_work(id) {
+            out.say(super::jobs::busy(&other, out.language)).await?;
+        }
+        turn.lock_owned().await
+    };
+    super::jobs::free_elsewhere(works, id, out).await?;
+    Ok(held)
 }
 
 async fn unknown_firmware(out: &Out, firmware: &str) -> Ended {
@@ -220,7 +177,7 @@ pub(crate) fn exit_code(e: &Error) -> u32 {
         exit::AWAY
     } else if matches!(e, Error::UnknownService { .. } | Error::BadData { .. } | Error::ReadOnly { .. }) {
         exit::USAGE
-    } else if matches!(e, Error::UnknownAction { .. }) {
+    } else if matches!(e, Error::UnknownAction { .. } | Error::SiteRefused { .. }) {
         exit::REFUSED
     } else {
         exit::FAILED

@@ -5,7 +5,10 @@ use super::{Ended, Out, Works};
 use serde_json::json;
 
 use crate::asks::{Command, Family, Form, Verb};
+use crate::config::Language;
+use crate::grants::Given;
 use crate::journal::started::Started;
+use crate::link::lease::Whose;
 use crate::names::SiteName;
 use crate::sentences;
 
@@ -32,10 +35,10 @@ async fn help(topic: &[String], out: &Out) -> Result<Ended, Ended> {
     if rows.is_empty() {
         let topic = super::parse::echoed(&topic.join(" "));
         out.say(match out.language {
-            crate::config::Language::English => {
+            Language::English => {
                 format!("there is no command \"{topic}\". What there is: help")
             }
-            crate::config::Language::German => format!("es gibt keinen Befehl „{topic}“. Was es gibt: help"),
+            Language::German => format!("es gibt keinen Befehl „{topic}“. Was es gibt: help"),
         })
         .await?;
         return Ok(Ended::failed(super::exit::USAGE, "no-such-command"));
@@ -93,8 +96,13 @@ async fn sites(started: &Started<Command>, works: &Works, out: &Out) -> Result<E
     }
     sites.sort();
     if started.ask().form() == Form::Json {
-        let sites =
-            sites.iter().map(|(site, commands)| json!({"site": site.to_string(), "commands": commands}));
+        let sites = sites.iter().map(|(site, commands)| {
+            let mut json = json!({"site": site.to_string(), "commands": commands});
+            if let (Some(object), Some(link)) = (json.as_object_mut(), linked(works, site)) {
+                object.insert("link".into(), link.json());
+            }
+            json
+        });
         out.json(&sites.collect()).await?;
         return Ok(Ended::done());
     }
@@ -107,8 +115,70 @@ async fn sites(started: &Started<Command>, works: &Works, out: &Out) -> Result<E
     }
     for (site, families) in sites {
         out.line(format!("{site}: {}", families.join(", "))).await?;
+        if let Some(link) = linked(works, &site) {
+            out.line(format!("    {}", link.words(out.language))).await?;
+        }
     }
     Ok(Ended::done())
+}
+
+/// How it stands with a site's own link.
+struct Linked {
+    since: Option<jiff::Timestamp>,
+    open: Vec<Given>,
+}
+
+/// `None`: the gateway dials this site itself, and has no link of it.
+fn linked(works: &Works, site: &SiteName) -> Option<Linked> {
+    let since = works.uplinks.link(site).map(|link| link.since);
+    let consented = works.gate.consented();
+    let open = consented.at(site, works.clock.now());
+    if since.is_none() && !works.gate.is_over_a_link(site) {
+        return None;
+    }
+    Some(Linked { since, open: open.into_iter().flatten().cloned().collect() })
+}
+
+impl Linked {
+    fn json(&self) -> serde_json::Value {
+        let open = self.open.iter().map(|given| {
+            json!({"who": given.who.to_string(), "may": given.may, "until": format!("{:.0}", given.said)})
+        });
+        json!({
+            "linked": self.since.is_some(),
+            "since": self.since.map(|since| format!("{since:.0}")),
+            "open": open.collect::<Vec<_>>(),
+        })
+    }
+
+    fn words(&self, language: Language) -> String {
+        let Some(since) = self.since else {
+            return match language {
+                Language::English => {
+                    "not linked: the customer's machine has no connection to this gateway".into()
+                }
+                Language::German => {
+                    "nicht verbunden: der Rechner des Kunden erreicht dieses Gateway nicht".into()
+                }
+            };
+        };
+        let open = self.open.iter().map(|given| {
+            let said = format!("{:.0}", given.said);
+            match (&given.who, language) {
+                (Whose::Schedule, Language::English) => "for nightly backups".to_owned(),
+                (Whose::Schedule, Language::German) => "für nächtliche Sicherungen".to_owned(),
+                (who, Language::English) => format!("until {said} for {who}"),
+                (who, Language::German) => format!("bis {said} für {who}"),
+            }
+        });
+        let open = open.collect::<Vec<_>>().join(", ");
+        match (open.is_empty(), language) {
+            (true, Language::English) => format!("linked since {since:.0}, closed"),
+            (true, Language::German) => format!("verbunden seit {since:.0}, geschlossen"),
+            (false, Language::English) => format!("linked since {since:.0}, open {open}"),
+            (false, Language::German) => format!("verbunden seit {since:.0}, offen {open}"),
+        }
+    }
 }
 
 async fn why(

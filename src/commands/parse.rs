@@ -68,7 +68,9 @@ pub fn parse(bytes: &[u8]) -> Result<Draft, Unparsed> {
         return Err(Unparsed::TooLong);
     }
     let text = std::str::from_utf8(bytes).map_err(|_| Unparsed::Characters)?;
-    if !text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+    // What a practice is told is read by people; all else is names.
+    let for_people = ["ask ", "anfragen "].iter().any(|word| text.starts_with(word));
+    if !text.chars().all(|c| (' '..='~').contains(&c) || (for_people && is_letter_like(c))) {
         return Err(Unparsed::Characters);
     }
     if text.trim().is_empty() {
@@ -94,6 +96,11 @@ pub fn parse(bytes: &[u8]) -> Result<Draft, Unparsed> {
                 word: "order TICKET -i SITE,… --may COMMAND,… --for 60m".into(),
                 near: None,
             },
+            ["ask"] => Unparsed::Usage {
+                kind: Wrong::Missing,
+                word: "ask SITE --why \"3 to 200 characters\" --for 30m".into(),
+                near: None,
+            },
             _ => not_fitting(arguments),
         })?
     };
@@ -104,6 +111,11 @@ pub fn parse(bytes: &[u8]) -> Result<Draft, Unparsed> {
         *empty = data;
     }
     Ok(Draft { verb, as_asked: data::masked(bytes).map_or_else(|| bytes.into(), Into::into) })
+}
+
+/// Letters and signs of any language; nothing that is not seen, or turns what is seen around (Unicode TR36).
+fn is_letter_like(c: char) -> bool {
+    c.is_alphanumeric() || "„“”‚‘’–—…€§°²³ß«»".contains(c)
 }
 
 /// What clap has let through and is none: the command that `why` was asked about, a third `-f`, data that is no JSON.

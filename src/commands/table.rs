@@ -73,6 +73,14 @@ pub static TABLE: &[Row] = &[
         },
     },
     Row {
+        words: &["ask"],
+        aliases: &["anfragen"],
+        english: "ask the practice to let you in; it answers at its own page",
+        german: "die Praxis bitten, Sie hereinzulassen; sie antwortet auf ihrer eigenen Seite",
+        arguments: arguments::ask,
+        verb: arguments::asked,
+    },
+    Row {
         words: &["order"],
         aliases: &["auftrag"],
         english: "confirm several things at once, for a time; order list shows what is open, order close [TICKET] ends it",

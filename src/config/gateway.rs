@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::network::Network;
 use super::notify::{self, Notify};
 use super::problems::Problems;
 use super::reader::{Document, Table, Written};
+use super::storage::{self, Storage};
 use crate::names::{HostPort, Username};
 
 /// The language of sentences for people, where the client names none.
@@ -30,32 +31,6 @@ pub enum Batch {
     Ask,
     /// The signed key request is held until the phone answers.
     HoldKey,
-}
-
-/// Where things are kept; paths below the configuration's folder.
-pub struct Storage {
-    /// `sqlite:PATH`.
-    pub state: PathBuf,
-    /// `file:PATH`.
-    pub vault: PathBuf,
-    /// The journal's folder.
-    pub journal: PathBuf,
-    /// The recordings' folder, `file:PATH`.
-    pub recordings: PathBuf,
-    /// The operator's socket.
-    pub control: PathBuf,
-    /// The gateway's host key, Ed25519.
-    pub host_key: PathBuf,
-    /// The authority behind host certificates, Ed25519; made where it is missing.
-    pub host_ca: PathBuf,
-    /// The authority behind user certificates, Ed25519; made where it is missing.
-    pub user_ca: PathBuf,
-    /// The journal's own key, Ed25519.
-    pub journal_key: PathBuf,
-    /// The key with which the gateway logs in at hosts, Ed25519.
-    pub target_key: PathBuf,
-    /// The age identity that opens the vault.
-    pub vault_identity: PathBuf,
 }
 
 /// What differs for one person.
@@ -92,6 +67,12 @@ pub struct Limits {
     pub idle: Duration,
     /// Silence after which the client is asked whether it lives; four times without an answer end it.
     pub keepalive: Duration,
+    /// Sites' links in all.
+    pub links: usize,
+    /// Handshakes of links at once.
+    pub link_handshakes: usize,
+    /// The same from one address.
+    pub link_handshakes_per_source: usize,
 }
 
 impl Default for Limits {
@@ -110,6 +91,9 @@ impl Default for Limits {
             connection_age: Duration::from_hours(12),
             idle: Duration::from_hours(1),
             keepalive: Duration::from_secs(15),
+            links: 20_000,
+            link_handshakes: 128,
+            link_handshakes_per_source: 16,
         }
     }
 }
@@ -176,7 +160,9 @@ impl Gateway {
         let languages = [("de", Language::German), ("en", Language::English)];
         let language = root.one_of("language", &languages, problems).unwrap_or(Language::English);
         let contact = root.parsed::<String>("contact", problems).map(|c| c.value);
-        let storage = storage(root.table("storage", problems), problems);
+        let storage = root.table("storage", problems);
+        let storage =
+            storage.map_or_else(Storage::default, |table| storage::storage(folder, table, problems));
         let control = root.table("control", problems).and_then(|mut table| {
             let group = table.parsed::<String>("group", problems).map(|g| g.value);
             table.finish(problems);
@@ -237,48 +223,6 @@ impl Gateway {
     }
 }
 
-fn storage(table: Option<Table<'_, '_>>, problems: &mut Problems) -> Storage {
-    let mut found = Storage {
-        state: "state/pforte.sqlite".into(),
-        vault: "state/vault".into(),
-        journal: "state/journal".into(),
-        recordings: "state/recordings".into(),
-        control: "state/control.sock".into(),
-        host_key: "state/host_ed25519".into(),
-        host_ca: "state/host_ca".into(),
-        user_ca: "state/user_ca".into(),
-        journal_key: "state/journal_ed25519".into(),
-        target_key: "state/target_ed25519".into(),
-        vault_identity: "state/vault.agekey".into(),
-    };
-    let Some(mut table) = table else { return found };
-    let mut url = |key, scheme: &str, into: &mut PathBuf, problems: &mut Problems| {
-        let Some(text) = table.text(key, problems) else { return };
-        match text.value.strip_prefix(scheme) {
-            Some(path) if !path.is_empty() => *into = path.into(),
-            Some(_) | None => problems.add(text.place, format!("{key}: expected \"{scheme}PATH\"")),
-        }
-    };
-    url("state", "sqlite:", &mut found.state, problems);
-    url("vault", "file:", &mut found.vault, problems);
-    url("journal", "file:", &mut found.journal, problems);
-    url("recordings", "file:", &mut found.recordings, problems);
-    let mut path = |key, into: &mut PathBuf| {
-        if let Some(path) = table.parsed::<PathBuf>(key, problems) {
-            *into = path.value;
-        }
-    };
-    path("control", &mut found.control);
-    path("host_key", &mut found.host_key);
-    path("host_ca", &mut found.host_ca);
-    path("user_ca", &mut found.user_ca);
-    path("journal_key", &mut found.journal_key);
-    path("target_key", &mut found.target_key);
-    path("vault_identity", &mut found.vault_identity);
-    table.finish(problems);
-    found
-}
-
 fn person(mut table: Table<'_, '_>, problems: &mut Problems) -> Person {
     let batch = table.one_of("batch", &[("ask", Batch::Ask), ("hold-key", Batch::HoldKey)], problems);
     table.finish(problems);
@@ -309,6 +253,9 @@ fn limits(mut table: Table<'_, '_>, problems: &mut Problems) -> Limits {
     count("unproven", &mut found.unproven);
     count("unproven_per_source", &mut found.unproven_per_source);
     count("connections", &mut found.connections);
+    count("links", &mut found.links);
+    count("link_handshakes", &mut found.link_handshakes);
+    count("link_handshakes_per_source", &mut found.link_handshakes_per_source);
     count("sessions_per_connection", &mut found.sessions_per_connection);
     count("connections_per_user", &mut found.connections_per_user);
     count("key_probes", &mut found.key_probes);

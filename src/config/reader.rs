@@ -123,6 +123,11 @@ impl<'d, 't> Table<'d, 't> {
         self.map.keys().any(|k| k.get_ref() == key)
     }
 
+    /// Does the field stand there, though it belongs elsewhere? Whoever asks complains; it is not looked at.
+    pub fn elsewhere(&mut self, key: &'static str) -> bool {
+        self.value(key).is_some()
+    }
+
     fn wrong(&self, value: &Spanned<DeValue<'t>>, key: &str, expected: &str, problems: &mut Problems) {
         let found = value.get_ref().type_str();
         problems

@@ -92,6 +92,24 @@ pub struct KonnektorBox {
     pub parallel: usize,
 }
 
+/// A Konnektor behind its site's own link: who logs in at it, and how, stands in the site's own `site.toml`.
+pub struct LinkedBox {
+    /// Whose box it is, if the file says it.
+    pub product: Product,
+    /// Where it is, for people; the gateway never dials it.
+    pub address: Option<HostPort>,
+    /// As [`KonnektorBox::networks`].
+    pub networks: Vec<ipnet::IpNet>,
+}
+
+/// A Konnektor of a site.
+pub enum SiteKonnektor {
+    /// The gateway dials it.
+    Direct(KonnektorBox),
+    /// The site's machine does.
+    Link(LinkedBox),
+}
+
 /// A customer.
 pub struct Site {
     /// The file's name.
@@ -105,7 +123,7 @@ pub struct Site {
     /// Its hosts.
     pub hosts: BTreeMap<HostName, Host>,
     /// Its Konnektors.
-    pub konnektors: BTreeMap<KonnektorName, KonnektorBox>,
+    pub konnektors: BTreeMap<KonnektorName, SiteKonnektor>,
     /// age recipients of the customer, who can read the site's backups without us.
     pub recipients: Vec<String>,
     /// When its Konnektors are backed up by themselves.
@@ -152,7 +170,7 @@ impl FromStr for CertificatePin {
 }
 
 /// An age recipient, `age1…`.
-struct Recipient(String);
+pub struct Recipient(pub String);
 
 impl FromStr for Recipient {
     type Err = String;
@@ -193,7 +211,11 @@ impl Site {
                 if name.as_str() == INCOMING {
                     problems.add(table.place(), format!("no Konnektor can be called \"{INCOMING}\""));
                 }
-                Some((name, konnektor(folder, table, problems)?))
+                let read = match via {
+                    Via::Direct => SiteKonnektor::Direct(KonnektorBox::read(folder, table, problems)?),
+                    Via::Link => SiteKonnektor::Link(linked(table, problems)),
+                };
+                Some((name, read))
             })
             .collect();
         let schedules = schedule::schedules(root.tables("schedule", problems), &named, problems);
@@ -241,34 +263,54 @@ fn host(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> O
     })
 }
 
-fn konnektor(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> Option<KonnektorBox> {
-    let products = [
-        ("kocobox", Product::Kocobox),
-        ("secunet", Product::Secunet),
-        ("rise", Product::Rise),
-        ("auto", Product::Auto),
-    ];
-    let product = table.one_of("product", &products, problems).unwrap_or(Product::Auto);
-    let address = table.required::<HostPort>("address", problems);
-    let sds = table.parsed::<HostPort>("sds", problems).map(|a| a.value);
-    let certificate = table.parsed::<CertificatePin>("certificate", problems).map(|c| c.value.0);
-    let user = table.required::<String>("user", problems);
-    let secret = folder.secret(&mut table, "password", problems);
-    if !table.holds("password") {
-        table.missing("password");
+/// What belongs to the site's own machine is refused here: a password that is not on the gateway leaks from nowhere.
+fn linked(mut table: Table<'_, '_>, problems: &mut Problems) -> LinkedBox {
+    for key in ["password", "user", "certificate", "sds", "parallel"] {
+        if table.elsewhere(key) {
+            let message =
+                format!("{key}: with via = \"link\" it belongs into the site's own site.toml, not here");
+            problems.add(table.place(), message);
+        }
     }
-    let parallel =
-        table.number("parallel", 1..17, problems).and_then(|n| usize::try_from(n).ok()).unwrap_or(4);
+    let product = table.one_of("product", &PRODUCTS, problems).unwrap_or(Product::Auto);
+    let address = table.parsed::<HostPort>("address", problems).map(|a| a.value);
     let networks = table.list::<Network>("networks", problems).unwrap_or_default();
     table.finish(problems);
-    Some(KonnektorBox {
-        product,
-        address: address?.value,
-        sds,
-        certificate,
-        user: user?.value,
-        password: secret?,
-        networks: networks.into_iter().map(|network| network.value.0).collect(),
-        parallel,
-    })
+    LinkedBox { product, address, networks: networks.into_iter().map(|network| network.value.0).collect() }
+}
+
+const PRODUCTS: [(&str, Product); 4] = [
+    ("kocobox", Product::Kocobox),
+    ("secunet", Product::Secunet),
+    ("rise", Product::Rise),
+    ("auto", Product::Auto),
+];
+
+impl KonnektorBox {
+    /// Reads a table `[konnektor.NAME]`, of a site's file or of a site's own `site.toml`.
+    pub fn read(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> Option<Self> {
+        let product = table.one_of("product", &PRODUCTS, problems).unwrap_or(Product::Auto);
+        let address = table.required::<HostPort>("address", problems);
+        let sds = table.parsed::<HostPort>("sds", problems).map(|a| a.value);
+        let certificate = table.parsed::<CertificatePin>("certificate", problems).map(|c| c.value.0);
+        let user = table.required::<String>("user", problems);
+        let secret = folder.secret(&mut table, "password", problems);
+        if !table.holds("password") {
+            table.missing("password");
+        }
+        let parallel =
+            table.number("parallel", 1..17, problems).and_then(|n| usize::try_from(n).ok()).unwrap_or(4);
+        let networks = table.list::<Network>("networks", problems).unwrap_or_default();
+        table.finish(problems);
+        Some(Self {
+            product,
+            address: address?.value,
+            sds,
+            certificate,
+            user: user?.value,
+            password: secret?,
+            networks: networks.into_iter().map(|network| network.value.0).collect(),
+            parallel,
+        })
+    }
 }

@@ -460,3 +460,32 @@ fn what_cannot_be_duos_is_refused_with_its_place() {
         assert!(problems[0].contains(expected), "{problems:#?}");
     }
 }
+
+#[test]
+fn behind_a_link_a_konnektor_needs_no_account_and_a_password_belongs_to_the_site() {
+    let text = |table: &str| {
+        format!("name = \"P\"\ndomain = \"p.example\"\nvia = \"link\"\n[konnektor.main]\n{table}\n")
+    };
+    let problems = |table: &str| {
+        let example = Example::new();
+        example.write("policy/sites/praxis-mueller.toml", &text(table), 0o644);
+        example.problems()
+    };
+    assert_eq!(problems(""), [""; 0]);
+    assert_eq!(
+        problems("product = \"rise\"\naddress = \"10.0.0.2:8443\"\nnetworks = [\"10.0.0.0/24\"]"),
+        [""; 0]
+    );
+    for wrong in
+        ["password = { file = \"secrets/praxis-mueller\" }", "user = \"koco-root\"", "certificate = \"x\""]
+    {
+        let problems = problems(wrong);
+        let key = wrong.split(' ').next().unwrap();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0]
+                .contains(&format!("{key}: with via = \"link\" it belongs into the site's own site.toml")),
+            "{problems:?}"
+        );
+    }
+}

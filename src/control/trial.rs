@@ -8,8 +8,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 
 use super::{Cause, Client, Desk, Gone, LONGEST, Say, Typed};
 use crate::config::Language;
-use crate::identity::Connection;
 use crate::identity::second_factor::Show;
+use crate::identity::{Connection, Ended};
 use crate::journal::{Entry, Event};
 use crate::names::Username;
 use crate::secret::Secret;
@@ -42,6 +42,7 @@ pub(super) async fn serve(
             front.random.draw(),
         ),
         from: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        ended: Ended::default(),
     };
     let line = |cause: String| Entry {
         user: Some(user.clone()),

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Read, Write};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
@@ -59,7 +59,10 @@ pub(super) fn is_there() -> bool {
 }
 
 /// The echo is off until it is dropped, whatever ends it.
-struct Unechoed(Termios);
+struct Unechoed {
+    before: Termios,
+    answered: bool,
+}
 
 impl Unechoed {
     fn begin() -> Option<Self> {
@@ -68,13 +71,17 @@ impl Unechoed {
         without.local_modes.remove(LocalModes::ECHO);
         without.local_modes.insert(LocalModes::ICANON | LocalModes::ISIG | LocalModes::ECHONL);
         tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, &without).ok()?;
-        Some(Self(before))
+        Some(Self { before, answered: false })
     }
 }
 
 impl Drop for Unechoed {
     fn drop(&mut self) {
-        tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.0).ok();
+        if !self.answered {
+            // Half a password is shown to nobody: not by the echo, if the kernel has it still before it, nor by the shell.
+            tcflush(rustix::stdio::stdin(), QueueSelector::IFlush).ok();
+        }
+        tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before).ok();
     }
 }
 
@@ -83,8 +90,10 @@ pub(crate) async fn hidden(question: &str) -> Option<Zeroizing<Vec<u8>>> {
     if !is_there() {
         return None;
     }
-    let _unechoed = Unechoed::begin()?;
-    line(question).await
+    let mut unechoed = Unechoed::begin()?;
+    let line = line(question).await;
+    unechoed.answered = line.is_some();
+    line
 }
 
 /// A line typed as others are.

@@ -9,10 +9,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::{Ledger, Rest};
+use super::{Ledger, Rest, Socket};
 
 /// Bytes that a wire reads between two pauses.
 pub(super) const GULP: usize = 256 << 10;
@@ -32,7 +31,7 @@ pub enum Role {
 
 /// What the rest of the house sees of a connection.
 pub struct Line {
-    stream: TcpStream,
+    stream: Socket,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
@@ -50,7 +49,7 @@ impl Line {
 
     /// Ends the connection now, in both directions, whoever waits for it.
     pub fn cut(&self) {
-        if let Err(e) = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both) {
+        if let Err(e) = self.stream.shutdown(rustix::net::Shutdown::Both) {
             tracing::debug!("cut: {e}");
         }
     }
@@ -83,7 +82,8 @@ pub struct Wire {
 
 impl Wire {
     /// Takes a connection over, in a role; `ledger` has what its channels have received and not passed on.
-    pub fn new(stream: TcpStream, role: Role, ledger: Arc<Ledger>) -> (Self, Arc<Line>) {
+    pub fn new(stream: impl Into<Socket>, role: Role, ledger: Arc<Ledger>) -> (Self, Arc<Line>) {
+        let stream = stream.into();
         let line = Arc::new(Line { stream, bytes_in: AtomicU64::new(0), bytes_out: AtomicU64::new(0) });
         (Self { line: line.clone(), ledger, role, pause: None, gulp: GULP, early: EARLY }, line)
     }
@@ -145,8 +145,7 @@ impl AsyncRead for Wire {
                     self.gulp = self.gulp.saturating_sub(n);
                     if self.early > 0 {
                         self.early -= 1;
-                        // Linux forgets it again by itself; where it fails, it is slower and no worse.
-                        rustix::net::sockopt::set_tcp_quickack(&self.line.stream, true).ok();
+                        self.line.stream.acknowledge_at_once();
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -166,7 +165,7 @@ impl Wire {
     fn poll_try(
         &self,
         cx: &mut Context<'_>,
-        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
+        mut write: impl FnMut(&Socket) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.line.stream.poll_write_ready(cx))?;
@@ -205,8 +204,9 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(
-            rustix::net::shutdown(&self.line.stream, rustix::net::Shutdown::Write)
-                .map_err(io::Error::from)
+            self.line
+                .stream
+                .shutdown(rustix::net::Shutdown::Write)
                 .or_else(|e| if e.kind() == io::ErrorKind::NotConnected { Ok(()) } else { Err(e) }),
         )
     }

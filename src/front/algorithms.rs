@@ -22,6 +22,18 @@ pub fn inner_configuration(key: PrivateKey, certificate: Option<Certificate>) ->
     })
 }
 
+/// The same for sites' links: no certificate, one channel, and little held for each of many.
+pub fn link_configuration(key: PrivateKey) -> Arc<server::Config> {
+    Arc::new(server::Config {
+        max_auth_attempts: 3,
+        window_size: 1 << 20,
+        channel_buffer_size: 16,
+        event_buffer_size: 8,
+        inactivity_timeout: Some(Duration::from_mins(2)),
+        ..settings(key, None)
+    })
+}
+
 fn settings(key: PrivateKey, certificate: Option<Certificate>) -> server::Config {
     let kex = [
         kex::MLKEM768X25519_SHA256,

@@ -1,7 +1,6 @@
 //! What a connection's task, its login and its sessions all see of it; and how it is said good-bye to.
 //! Absent on purpose: deciding when.
 
-use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -63,8 +62,6 @@ pub struct Shared {
     pub who: OnceLock<Who>,
     /// What led to a refusal.
     pub trail: Mutex<Trail>,
-    /// Why it was ended, if not by its client; for the journal.
-    pub ended: OnceLock<Cow<'static, str>>,
     /// Refusals after the login that have no line of their own.
     pub unwritten: AtomicUsize,
     /// Cancelled when the connection is to end: what runs on it runs no longer.

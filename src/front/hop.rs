@@ -79,7 +79,7 @@ impl Hops {
             // Counted alone: a flood neither fills the journal nor learns anything by the time it takes.
             self.shared.unwritten.fetch_add(1, Ordering::Relaxed);
             if self.refused.fetch_add(1, Ordering::SeqCst) == REFUSALS
-                && self.shared.ended.set("too-many-refusals".into()).is_ok()
+                && self.shared.connection.ended.set("too-many-refusals")
             {
                 self.shared.goodbye(Disconnect::ByApplication, "Too many refused hops.".to_owned());
             }
@@ -205,8 +205,7 @@ impl Opening {
             }
             Err(refused) => return self.turn_away(reply, &refused).await,
         };
-        let Some(host) = target.host() else { return };
-        let stream = match Box::pin(dial(&started, &host.address)).await {
+        let stream = match Box::pin(dial(&started, target)).await {
             Ok(stream) => stream,
             Err(away) => {
                 let outcome = Outcome {

@@ -229,6 +229,12 @@ impl Doorkeeper {
         Some((Duration::try_from(running.until.duration_since(now)).unwrap_or_default(), running.reason))
     }
 
+    /// Is this key barred from everywhere?
+    pub fn is_reported(&self, key: &Fingerprint) -> bool {
+        let now = self.clock.now();
+        self.book().reported.get(key).is_some_and(|until| *until > now)
+    }
+
     /// The key's owner reported a question they had not caused: the key is barred from everywhere for a day.
     pub fn report(&self, key: &Fingerprint) -> Penalty {
         let until = self.clock.now().saturating_add(REPORTED_FOR).unwrap_or(Timestamp::MAX);
@@ -236,18 +242,27 @@ impl Doorkeeper {
         Penalty { source: EVERYWHERE.into(), key: key.to_string(), reason: "fraud", until, in_force: true }
     }
 
-    /// Takes over a penalty that was in force in a former run; a source as [`Source`] prints it.
+    /// Takes over a penalty that was in force in a former run, or is at another gateway; a source as [`Source`] prints it.
+    /// One that ends later stays.
     pub fn remember(&self, source: &str, key: &str, until: Timestamp) {
         let key: Result<Option<Fingerprint>, _> =
             if key.is_empty() { Ok(None) } else { key.parse().map(Some) };
+        let now = self.clock.now();
+        let mut book = self.book();
         if let (EVERYWHERE, Ok(Some(key))) = (source, &key) {
-            self.book().reported.insert(key.clone(), until);
+            let there = book.reported.entry(key.clone()).or_insert(until);
+            *there = until.max(*there);
             return;
         }
+        if book.penalties.len() >= REMEMBERED {
+            forget_some(&mut book.penalties, now);
+        }
         if let (Ok(source), Ok(key)) = (source.trim_end_matches("/64").parse(), key) {
-            self.book()
-                .penalties
-                .insert((Source::of(source), key), Running { until, reason: "earlier", collected: LEAST });
+            let earlier = Running { until, reason: "earlier", collected: LEAST };
+            let there = book.penalties.entry((Source::of(source), key)).or_insert(earlier);
+            if there.until < until {
+                *there = earlier;
+            }
         }
     }
 }

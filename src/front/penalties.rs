@@ -26,10 +26,27 @@ impl Front {
             self.state.penalise(&source, &barred, until, reason);
         }
         self.works.jobs.end(|who| (who.user() == user).then_some("fraud-reported"));
-        self.registry.end(|who| {
-            (who.user() == user)
-                .then(|| ("fraud-reported", sentences::not_confirmed(&NotConfirmed::Fraud, self.language)))
-        });
+        self.registry.end(|who| (who.user() == user).then(|| self.fraud_text()));
+    }
+
+    /// What other gateways have found: who has to wait there waits here; who was reported there is barred here, and ends.
+    pub fn heard_of(&self, penalties: &[crate::state::Penalty]) {
+        for penalty in penalties {
+            self.keeper.remember(&penalty.source, &penalty.key, penalty.until);
+        }
+        self.end_reported();
+    }
+
+    /// Whoever is in by a key that was reported, here or at another gateway, is out.
+    pub(super) fn end_reported(&self) {
+        let reported = |key: &Fingerprint| self.keeper.is_reported(key);
+        self.works.orders.end_unless(|_, key, _| !reported(key));
+        self.works.jobs.end(|who| reported(who.key()).then_some("fraud-reported"));
+        self.registry.end(|who| reported(who.key()).then(|| self.fraud_text()));
+    }
+
+    fn fraud_text(&self) -> (&'static str, String) {
+        ("fraud-reported", sentences::not_confirmed(&NotConfirmed::Fraud, self.language))
     }
 
     pub(super) fn penalise(&self, source: Source, key: Option<&Fingerprint>, offence: Offence) {

@@ -63,7 +63,7 @@ impl Registry {
     /// From now on this is why it ends; [`Leaving::goodbye`] ends it. `None` if it is not there, or ending already.
     pub fn will_end(&self, session: SessionId, cause: String) -> Option<Leaving> {
         let shared = self.map().get(&session).map(|(_, shared)| shared.clone())?;
-        shared.ended.set(cause.into()).ok().map(|()| Leaving(shared))
+        shared.connection.ended.set(cause).then_some(Leaving(shared))
     }
 
     /// Ends every connection for which `why` gives a reason. The first word is the journal's cause.
@@ -74,7 +74,7 @@ impl Registry {
             .filter_map(|(who, shared)| why(who).map(|(cause, text)| (shared.clone(), cause, text)))
             .collect();
         for (shared, cause, text) in leaving {
-            if shared.ended.set(cause.into()).is_ok() {
+            if shared.connection.ended.set(cause) {
                 shared.goodbye(Disconnect::ByApplication, ascii(&text));
             }
         }

@@ -401,7 +401,7 @@ impl Sessions {
     }
 
     fn end(&self, cause: &'static str, text: &str) {
-        if self.shared.ended.set(cause.into()).is_ok() {
+        if self.shared.connection.ended.set(cause) {
             self.shared.goodbye(Disconnect::ByApplication, text.to_owned());
         }
     }

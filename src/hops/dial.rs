@@ -1,15 +1,22 @@
-//! A TCP connection to a host of a site. The one place from where hosts are dialled.
+//! A connection to a host of a site: over TCP, or through the site's own link. The one place from where hosts are reached.
 //! Absent on purpose: an address that somebody sent. What is dialled is what the permit's target says.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
-use crate::asks::{Hop, Relay};
+use super::Target;
+use crate::asks::{Ask, Hop, Relay};
+use crate::flow::Socket;
 use crate::journal::started::Started;
+use crate::link::Stream;
+use crate::link::frames::{Head, Visitor, Wish};
 use crate::names::HostPort;
+use crate::uplink::NoWay;
 
+/// What a way over a link holds in each direction, beside the kernel.
+const PIECE: usize = 32 << 10;
 /// How long a host may take to answer.
 const PATIENCE: Duration = Duration::from_secs(8);
 
@@ -28,15 +35,68 @@ pub enum Away {
     /// It said nothing.
     #[error("connect-timeout")]
     Silent,
+    /// The site's file has it no longer.
+    #[error("host-gone")]
+    Gone,
+    /// The site's link does not lead there.
+    #[error(transparent)]
+    Link(#[from] NoWay),
 }
 
 /// What shows that a host may be dialled: work that is permitted and journalled.
-pub trait MayDial {}
-impl MayDial for Started<Hop> {}
-impl MayDial for Started<Relay> {}
+pub trait MayDial {
+    /// On whose behalf, for the site.
+    fn visitor(&self) -> Visitor;
+}
 
-/// Dials `address`, which `started`'s target has in its site's file.
-pub async fn dial<S: MayDial>(_started: &S, address: &HostPort) -> Result<TcpStream, Away> {
+impl MayDial for Started<Hop> {
+    fn visitor(&self) -> Visitor {
+        visitor(self)
+    }
+}
+
+impl MayDial for Started<Relay> {
+    fn visitor(&self) -> Visitor {
+        visitor(self)
+    }
+}
+
+fn visitor<A: Ask>(started: &Started<A>) -> Visitor {
+    let (who, ask) = (started.who(), started.ask());
+    Visitor {
+        user: who.user().to_string(),
+        session: who.connection().session.to_string(),
+        family: ask.family().as_str().to_owned(),
+        command: String::from_utf8_lossy(ask.confirmed_as()).into_owned(),
+    }
+}
+
+/// Reaches the host that `started` is about, at the address that its site's file has.
+pub async fn dial<S: MayDial>(started: &S, target: &Target) -> Result<Socket, Away> {
+    let address = &target.host().ok_or(Away::Gone)?.address;
+    match target.link() {
+        None => direct(address).await.map(Socket::Tcp),
+        Some(links) => {
+            let head = Head { visitor: started.visitor(), wish: Wish::dial(address) };
+            let (stream, _) = links.open(&target.site, &head).await?;
+            bridge(stream).map_err(Away::Refused)
+        }
+    }
+}
+
+/// A socket whose other end goes over the link, each direction ended by itself.
+fn bridge(mut stream: Stream) -> std::io::Result<Socket> {
+    let (ours, mut theirs) = UnixStream::pair()?;
+    tokio::spawn(async move {
+        let both = tokio::io::copy_bidirectional_with_sizes(&mut theirs, &mut stream, PIECE, PIECE);
+        if let Err(e) = both.await {
+            tracing::debug!("a way over a link broke: {e}");
+        }
+    });
+    Ok(Socket::Pair(ours))
+}
+
+async fn direct(address: &HostPort) -> Result<TcpStream, Away> {
     let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((address.host(), address.port())));
     let found = found.await.map_err(|_| Away::Silent)?.map_err(Away::NoAddress)?;
     let mut last = Away::NoAddress(std::io::ErrorKind::NotFound.into());

@@ -10,11 +10,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use russh::server::Msg;
 use russh::{ChannelMsg, ChannelWriteHalf};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::asks::Hop;
-use crate::flow::{Backlog, GivenUp, Inbox, Overfull, Piece};
+use crate::flow::{Backlog, GivenUp, Inbox, Overfull, Piece, Socket};
 use crate::journal::CannotJournal;
 use crate::journal::started::{Outcome, Started};
 use crate::live::Counted;
@@ -33,7 +32,7 @@ pub struct Pipe {
     /// What goes to it.
     pub out: ChannelWriteHalf<Msg>,
     /// The host.
-    pub host: TcpStream,
+    pub host: Socket,
     /// No byte in either direction for so long ends it.
     pub idle: Duration,
     /// What it has passed on.
@@ -98,11 +97,11 @@ impl Pipe {
 
 /// Ends the host's connection. What the kernel still holds for it is delivered if the hop came to its end, and within
 /// [`LAST`] if its client has gone; of one that was ended nothing more is, and a host that reads nothing loses it too (R93).
-async fn let_go(host: TcpStream, ended: &Sealed) {
+async fn let_go(host: Socket, ended: &Sealed) {
     match ended {
         Sealed::Closed => return,
         Sealed::ClientClosed => {
-            rustix::net::shutdown(&host, rustix::net::Shutdown::Write).ok();
+            host.shutdown(rustix::net::Shutdown::Write).ok();
             let its_end = async {
                 let either = Interest::READABLE | Interest::ERROR;
                 while host.ready(either).await.is_ok_and(|is| !(is.is_read_closed() || is.is_error())) {
@@ -114,12 +113,10 @@ async fn let_go(host: TcpStream, ended: &Sealed) {
         }
         Sealed::Host(_) | Sealed::Overfull(_) | Sealed::Idle | Sealed::Withdrawn => {}
     }
-    if let Err(e) = host.set_zero_linger() {
-        tracing::debug!("a host's connection is not reset: {e}");
-    }
+    host.let_nothing_linger();
 }
 
-async fn both(inbox: &mut Inbox, out: &ChannelWriteHalf<Msg>, host: &TcpStream, counted: &Counted) -> Sealed {
+async fn both(inbox: &mut Inbox, out: &ChannelWriteHalf<Msg>, host: &Socket, counted: &Counted) -> Sealed {
     let up = up(inbox, host, &counted.up);
     let down = down(out, host, &counted.down);
     tokio::pin!(up, down);
@@ -131,16 +128,16 @@ async fn both(inbox: &mut Inbox, out: &ChannelWriteHalf<Msg>, host: &TcpStream, 
 }
 
 /// From the client to the host.
-async fn up(inbox: &mut Inbox, host: &TcpStream, counted: &AtomicU64) -> Sealed {
+async fn up(inbox: &mut Inbox, host: &Socket, counted: &AtomicU64) -> Sealed {
     let backlog = inbox.backlog();
     let mut batch: Vec<Bytes> = Vec::new();
     loop {
         match inbox.next().await {
             Some(Piece::Data(data)) => batch.push(data),
             Some(Piece::Other(ChannelMsg::Eof)) => {
-                return match rustix::net::shutdown(host, rustix::net::Shutdown::Write) {
+                return match host.shutdown(rustix::net::Shutdown::Write) {
                     Ok(()) => Sealed::Closed,
-                    Err(e) => Sealed::Host(e.into()),
+                    Err(e) => Sealed::Host(e),
                 };
             }
             Some(Piece::Extended(..) | Piece::Other(_)) => continue,
@@ -162,7 +159,7 @@ async fn up(inbox: &mut Inbox, host: &TcpStream, counted: &AtomicU64) -> Sealed 
 }
 
 /// Writes all of it; `batch` is empty then.
-async fn write(host: &TcpStream, batch: &mut Vec<Bytes>, backlog: &Backlog) -> io::Result<()> {
+async fn write(host: &Socket, batch: &mut Vec<Bytes>, backlog: &Backlog) -> io::Result<()> {
     let mut from = 0;
     while from < batch.len() {
         let slices: Vec<io::IoSlice<'_>> =
@@ -192,7 +189,7 @@ async fn write(host: &TcpStream, batch: &mut Vec<Bytes>, backlog: &Backlog) -> i
 }
 
 /// From the host to the client. No buffer is held while nothing comes.
-async fn down(out: &ChannelWriteHalf<Msg>, host: &TcpStream, counted: &AtomicU64) -> Sealed {
+async fn down(out: &ChannelWriteHalf<Msg>, host: &Socket, counted: &AtomicU64) -> Sealed {
     let mut size = READ.0;
     loop {
         if let Err(e) = host.ready(Interest::READABLE).await {

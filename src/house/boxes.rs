@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
-use crate::commands::{Known, Konnektors};
-use crate::config::{Folder, KonnektorBox, Place, Problems, Product, Readable, Site, near_miss};
+use crate::commands::{Known, Konnektors, Way};
+use crate::config::{
+    Folder, KonnektorBox, Place, Problems, Product, Readable, Site, SiteKonnektor, near_miss,
+};
 use crate::gate::Rules;
 use crate::konnektor::{self, Error, Pins, Profile, Profiles, Spec, Timeouts};
 use crate::names::{KonnektorId, KonnektorName, SiteName};
@@ -65,7 +67,8 @@ pub(super) type Boxes = BTreeMap<KonnektorId, Known>;
 
 /// The boxes and what is known of them, each changed as a whole later.
 pub(super) fn konnektors(known: Boxes, vault: Vault, pins: Arc<dyn Pins>, profiles: Profiles) -> Konnektors {
-    Konnektors { known: ArcSwap::from_pointee(known), vault, pins, profiles: ArcSwap::from_pointee(profiles) }
+    let (known, profiles) = (ArcSwap::from_pointee(known), ArcSwap::from_pointee(profiles));
+    Konnektors { known, vault, pins, profiles, links: OnceLock::new() }
 }
 
 /// What the gate has to know of them, and what a command has.
@@ -79,17 +82,33 @@ pub(super) fn rules(policy: Policy, sites: &BTreeMap<SiteName, Site>) -> anyhow:
         for (name, konnektor) in &site.konnektors {
             let id = KonnektorId { site: site.name.clone(), konnektor: name.clone() };
             konnektors.entry(site.name.clone()).or_default().insert(name.clone());
-            let networks = konnektor.networks.clone();
-            let spec = spec(id.clone(), konnektor)?;
+            let (way, networks) = match konnektor {
+                SiteKonnektor::Direct(direct) => {
+                    (Way::Direct(Box::new(spec(id.clone(), direct)?)), direct.networks.clone())
+                }
+                SiteKonnektor::Link(linked) => {
+                    let (product, address) = (make(linked.product), linked.address.clone());
+                    (Way::Link { product, address }, linked.networks.clone())
+                }
+            };
             let retention = site.retention.map(|kept| retention::Rules {
                 all: kept.all,
                 weekly: kept.weekly,
                 monthly: kept.monthly,
             });
-            known.insert(id, Known { spec, recipients: recipients.clone(), retention, networks });
+            known.insert(id, Known { way, recipients: recipients.clone(), retention, networks });
         }
     }
     Ok((Rules { policy, konnektors }, known))
+}
+
+fn make(product: Product) -> konnektor::Product {
+    match product {
+        Product::Kocobox => konnektor::Product::Kocobox,
+        Product::Secunet => konnektor::Product::Secunet,
+        Product::Rise => konnektor::Product::Rise,
+        Product::Auto => konnektor::Product::Auto,
+    }
 }
 
 fn spec(id: KonnektorId, konnektor: &KonnektorBox) -> anyhow::Result<Spec> {
@@ -99,12 +118,7 @@ fn spec(id: KonnektorId, konnektor: &KonnektorBox) -> anyhow::Result<Spec> {
     };
     Ok(Spec {
         id,
-        product: match konnektor.product {
-            Product::Kocobox => konnektor::Product::Kocobox,
-            Product::Secunet => konnektor::Product::Secunet,
-            Product::Rise => konnektor::Product::Rise,
-            Product::Auto => konnektor::Product::Auto,
-        },
+        product: make(konnektor.product),
         address: konnektor.address.clone(),
         sds_address: konnektor.sds.clone(),
         certificate,

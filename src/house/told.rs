@@ -1,8 +1,6 @@
-//! Where notices go, as gateway.toml says, ready for use; reports of fraud on their way there; what the second factor
-//! knew before.
+//! Where notices go, as gateway.toml says, ready for use; reports of fraud on their way there.
 //! Absent on purpose: posting.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -10,10 +8,8 @@ use tokio::sync::mpsc;
 
 use crate::config::{Notice, Notify};
 use crate::front::Front;
-use crate::identity::second_factor::{Fraud, SecondFactor};
-use crate::names::Source;
+use crate::identity::second_factor::Fraud;
 use crate::notify::{About, Notifier, Target, Told};
-use crate::state::{State, StateError, UsualRecord};
 
 /// Nowhere, if the file has no `[notify]`.
 pub(super) async fn notices(notify: Option<&Notify>) -> anyhow::Result<Option<Target>> {
@@ -23,17 +19,6 @@ pub(super) async fn notices(notify: Option<&Notify>) -> anyhow::Result<Option<Ta
         None => None,
     };
     Ok(Some(Target::new(notify, ca.as_deref()).context("[notify]")?))
-}
-
-/// Where people have confirmed before this start.
-pub(super) async fn remembered(state: &State, factor: &SecondFactor) -> Result<(), StateError> {
-    for UsualRecord { user, key, address, confirmed } in state.usual(factor.usual_since()).await? {
-        let address: Result<IpAddr, _> = address.parse();
-        if let (Ok(user), Ok(key), Ok(address)) = (user.parse(), key.parse(), address) {
-            factor.remember(user, key, Source::of(address), confirmed);
-        }
-    }
-    Ok(())
 }
 
 /// Locks whoever reported a question as not theirs, and tells of it, until the gateway ends.

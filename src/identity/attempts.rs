@@ -174,12 +174,14 @@ impl Attempts {
         due
     }
 
-    /// This was so before a restart.
+    /// This was so before a restart, or at another gateway.
     pub(super) fn remember(&self, asker: Asker, confirmed: Timestamp) {
         let mut book = self.book();
         make_room(&mut book, self.clock.now());
         let record = book.askers.entry(asker).or_default();
-        (record.confirmed, record.noted) = (Some(confirmed), Some(confirmed));
+        // None is earlier than any.
+        record.confirmed = record.confirmed.max(Some(confirmed));
+        record.noted = record.noted.max(Some(confirmed));
     }
 
     fn usual(&self, asker: &Asker) -> bool {

@@ -181,6 +181,19 @@ impl KeyBook {
         Ok(Machine { site: site.clone(), key: line.fingerprint.clone() })
     }
 
+    /// Is the machine's key still registered for this site and in force from this address?
+    pub fn holds_machine(
+        &self,
+        site: &SiteName,
+        key: &Fingerprint,
+        from: IpAddr,
+        now: Timestamp,
+    ) -> Result<(), NoKey> {
+        let keys = self.machines.get(site).ok_or(NoKey::UnknownUser)?;
+        let line = keys.iter().find(|line| line.fingerprint == *key).ok_or(NoKey::UnknownKey)?;
+        line.in_force(from, now)
+    }
+
     /// Is the key still registered for this user and in force from this address?
     /// Asked again of every open connection when keys change and as time passes.
     pub fn holds(

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use super::second_factor::Confirmation;
 use super::{KeyProven, Who};
@@ -18,6 +19,8 @@ use crate::state::{OrderRecord, State, StateError};
 
 /// Orders that one person has open at a time.
 const OPEN: usize = 8;
+/// How long the state may be out of reach before orders let nobody in: another gateway may have closed them.
+const STALE: Duration = Duration::from_secs(10);
 
 /// A confirmed order. Made by [`Orders::begin`] alone, out of a confirmation of these very words.
 #[derive(Debug)]
@@ -77,6 +80,11 @@ impl WorkOrder {
     /// Does it name this?
     pub fn covers(&self, family: Family, site: Option<&SiteName>) -> bool {
         self.may.contains(&family) && site.is_some_and(|site| self.sites.contains(site))
+    }
+
+    /// The same person's, of the same name and moment.
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.user, &self.ticket, self.begun) == (&other.user, &other.ticket, other.begun)
     }
 
     fn record(&self) -> OrderRecord {
@@ -151,12 +159,16 @@ pub enum NotBegun {
     State(#[from] StateError),
 }
 
-/// The open orders of everybody.
+/// The open orders of everybody, at every gateway of this state.
 pub struct Orders {
     state: State,
     clock: Clock,
     open: Mutex<Vec<Arc<WorkOrder>>>,
-    /// One is written down after the other.
+    /// Closed here, and perhaps not yet in the state: they never come back from there.
+    closed: Mutex<Vec<Arc<WorkOrder>>>,
+    /// When they were last read, if anybody follows what other gateways do.
+    read: Mutex<Option<Instant>>,
+    /// One is written down, or all are read, after the other.
     writing: tokio::sync::Mutex<()>,
 }
 
@@ -168,7 +180,62 @@ impl Orders {
     pub async fn open(state: State, clock: Clock) -> Result<Self, StateError> {
         let records = state.open_orders(clock.now()).await?;
         let open = records.iter().filter_map(WorkOrder::kept).map(Arc::new).collect();
-        Ok(Self { state, clock, open: Mutex::new(open), writing: tokio::sync::Mutex::default() })
+        let (closed, read, writing) = Default::default();
+        Ok(Self { state, clock, open: Mutex::new(open), closed, read, writing })
+    }
+
+    /// Reads all of them again: what another gateway has closed is closed, what it has opened is open where `holds` says
+    /// that its key counts from there. Gives how many were closed.
+    ///
+    /// # Errors
+    /// The database; what was open stays so.
+    pub async fn refresh(
+        &self,
+        holds: impl Fn(&Username, &Fingerprint, IpAddr) -> bool,
+    ) -> Result<usize, StateError> {
+        let _turn = self.writing.lock().await;
+        let records = self.state.open_orders(self.clock.now()).await?;
+        let kept: Vec<_> = records.iter().filter_map(WorkOrder::kept).map(Arc::new).collect();
+        let (gone, unwritten) = self.merge(kept, holds);
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.unwrite(&unwritten).await;
+        Ok(gone)
+    }
+
+    /// How many were closed elsewhere, and those that are closed here, but not in the state.
+    fn merge(
+        &self,
+        kept: Vec<Arc<WorkOrder>>,
+        holds: impl Fn(&Username, &Fingerprint, IpAddr) -> bool,
+    ) -> (usize, Vec<Arc<WorkOrder>>) {
+        let mut open = self.all();
+        let mut gone = 0;
+        for order in open.iter().filter(|order| !kept.iter().any(|kept| kept.is_same(order))) {
+            order.closed.store(true, Ordering::SeqCst);
+            gone += 1;
+        }
+        let mut unwritten = Vec::new();
+        for order in kept {
+            let closed = self.closed().iter().find(|closed| closed.is_same(&order)).cloned();
+            if let Some(closed) = closed {
+                unwritten.push(closed);
+            } else if !open.iter().any(|open| open.is_same(&order))
+                && holds(&order.user, &order.key, order.from)
+            {
+                open.push(order);
+            }
+        }
+        (gone, unwritten)
+    }
+
+    /// Nobody can say whether they are still open: followed, but not read for a while.
+    fn is_stale(&self) -> bool {
+        let read = *self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.is_some_and(|read| read.elapsed() > STALE)
+    }
+
+    fn closed(&self) -> MutexGuard<'_, Vec<Arc<WorkOrder>>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<Arc<WorkOrder>>> {
@@ -192,7 +259,8 @@ impl Orders {
         if !confirmation.covers(who, words) {
             return Err(NotBegun::NotConfirmed);
         }
-        let begun = self.clock.now();
+        // As precise as the state is: by this moment an order is known again.
+        let begun = Timestamp::from_microsecond(self.clock.now().as_microsecond()).unwrap_or_default();
         let lasts = SignedDuration::try_from(order.lasts).unwrap_or(SignedDuration::ZERO);
         let order = Arc::new(WorkOrder {
             user: who.user().clone(),
@@ -216,7 +284,10 @@ impl Orders {
                 return Err(NotBegun::TooMany);
             }
         }
-        self.state.put_order(&order.record()).await?;
+        if !self.state.put_order(&order.record()).await? {
+            // Opened at another gateway this very second, or closed here while the state was out of reach.
+            return Err(NotBegun::OpenAlready);
+        }
         self.all().push(order.clone());
         Ok(order)
     }
@@ -231,23 +302,36 @@ impl Orders {
     pub async fn close(&self, user: &Username, ticket: Option<&Ticket>) -> Vec<Arc<WorkOrder>> {
         let mut closed = self.of(user);
         closed.retain(|order| ticket.is_none_or(|ticket| order.ticket == *ticket));
-        for order in &closed {
-            order.closed.store(true, Ordering::SeqCst);
-        }
+        self.shut(&closed);
         self.forget(&closed).await;
         closed
     }
 
     async fn forget(&self, closed: &[Arc<WorkOrder>]) {
-        // One of the same name that is begun meanwhile is written down after this, and stays.
         let _turn = self.writing.lock().await;
+        self.unwrite(closed).await;
+    }
+
+    /// What cannot be taken out of the state now is taken out when it is read next.
+    async fn unwrite(&self, closed: &[Arc<WorkOrder>]) {
         for order in closed {
-            if self.of(&order.user).iter().any(|open| open.ticket == order.ticket) {
-                continue;
+            match self.state.end_order(order.user.as_str(), order.ticket.as_str(), order.begun).await {
+                Ok(()) => self.closed().retain(|kept| !Arc::ptr_eq(kept, order)),
+                Err(e) => {
+                    tracing::error!(ticket = %order.ticket, "a closed work order stays in the state: {e}");
+                }
             }
-            if let Err(e) = self.state.end_order(order.user.as_str(), order.ticket.as_str()).await {
-                tracing::error!(ticket = %order.ticket, "a closed work order stays in the state: {e}");
-            }
+        }
+    }
+
+    /// Here it is over from now on.
+    fn shut(&self, orders: &[Arc<WorkOrder>]) {
+        let now = self.clock.now();
+        let mut closed = self.closed();
+        closed.retain(|order| now < order.until);
+        for order in orders {
+            order.closed.store(true, Ordering::SeqCst);
+            closed.push(order.clone());
         }
     }
 
@@ -258,15 +342,17 @@ impl Orders {
         if gone.is_empty() {
             return;
         }
-        for order in &gone {
-            order.closed.store(true, Ordering::SeqCst);
-        }
+        self.shut(&gone);
         let orders = self.clone();
         tokio::spawn(async move { orders.forget(&gone).await });
     }
 
-    /// The open orders that this key, from this address, has confirmed.
+    /// The open orders that this key, from this address, has confirmed; none while nobody can say whether another gateway
+    /// has closed them.
     pub fn covering(&self, proof: &KeyProven) -> Option<Under> {
+        if self.is_stale() {
+            return None;
+        }
         let from = proof.connection.from.ip().to_canonical();
         let same = |order: &&Arc<WorkOrder>| {
             order.user == proof.user && order.key == proof.key && order.from == from

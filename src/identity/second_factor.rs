@@ -142,7 +142,7 @@ impl SecondFactor {
         self.attempts.is_to_be_noted(&Asker { user, key, source: Source::of(who.source()) })
     }
 
-    /// Somebody has confirmed with this key from there, before a restart.
+    /// Somebody has confirmed with this key from there, before a restart or at another gateway.
     pub fn remember(&self, user: Username, key: Fingerprint, source: Source, confirmed: Timestamp) {
         self.attempts.remember(Asker { user, key, source }, confirmed);
     }

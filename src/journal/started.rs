@@ -9,12 +9,12 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{CannotJournal, Entry, Event, Journal};
 use crate::asks::{Ask, Chore};
 use crate::clock::Clock;
-use crate::identity::Who;
+use crate::identity::{Ended, Who};
 use crate::names::{BackupName, KonnektorId};
 use crate::policy::{Allowances, Permit, Standing};
 
 /// Permitted, and its `started` line is durable. What runs asks for this and for nothing less.
-/// Dropped without [`Started::finish`], it writes a `finished` line that says so.
+/// Dropped without [`Started::finish`], it writes a `finished` line that says so, or why its connection was ended.
 pub struct Started<A: Ask> {
     ask: A,
     who: Who,
@@ -38,6 +38,8 @@ struct End {
     clock: Clock,
     began: Timestamp,
     line: Option<Entry>,
+    /// Says why the connection ended that it was done on.
+    ended: Ended,
     /// Given back when the last line is durable: the journal waits for it before it closes.
     open: Option<TaskTrackerToken>,
 }
@@ -70,7 +72,7 @@ impl Journal {
             command: Some(ask.as_asked().to_vec()),
             ..of(&who, Event::Started)
         };
-        let end = self.begin(line, clock).await?;
+        let end = self.begin(line, who.connection().ended.clone(), clock).await?;
         Ok(Started { ask, who, rule, allowances, end })
     }
 
@@ -82,17 +84,17 @@ impl Journal {
             command: Some(chore.as_asked().into_bytes()),
             ..scheduled(&konnektor, Event::Started)
         };
-        let end = self.begin(line, clock).await?;
+        let end = self.begin(line, Ended::default(), clock).await?;
         Ok(Routine { konnektor, rule, chore, end })
     }
 
-    async fn begin(&self, line: Entry, clock: &Clock) -> Result<End, CannotJournal> {
+    async fn begin(&self, line: Entry, ended: Ended, clock: &Clock) -> Result<End, CannotJournal> {
         let (journal, clock, open) = (self.clone(), clock.clone(), Some(self.0.open.token()));
         // In a task of its own: whoever asked may go away while the disk works, and then the line has an end all the same.
         let started = tokio::spawn(async move {
             journal.append(line.clone()).await?;
             let (began, line) = (clock.now(), Some(Entry { event: Event::Finished, ..line }));
-            Ok(End { journal, clock, began, line, open })
+            Ok(End { journal, clock, began, line, ended, open })
         });
         started.await.map_err(|_| CannotJournal::Closed)?
     }
@@ -213,7 +215,8 @@ impl End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        let cause = Some("abandoned".to_owned());
+        // What was cut with its connection was ended by the same.
+        let cause = Some(self.ended.cause().unwrap_or("abandoned").to_owned());
         if let Some(line) = self.last_line(Outcome { exit: 1, cause, ..Outcome::default() })
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {

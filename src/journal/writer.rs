@@ -21,8 +21,9 @@ use super::entry::{self, Class, Entry, Event};
 use super::folder::{Folder, Reserve};
 use super::head::{self, Record};
 use super::line::{self, Hash, LINE_MAX};
-use super::{CannotJournal, OpenError, Options, Written, read, tail};
+use super::{CannotJournal, OpenError, Options, Tap, Tapped, Written, read, tail};
 use crate::clock::Clock;
+use crate::names::SiteName;
 
 /// How long lines may stand without a signed head.
 const HEAD_EVERY: SignedDuration = SignedDuration::from_mins(5);
@@ -38,6 +39,7 @@ type Answer = oneshot::Sender<Result<Written, CannotJournal>>;
 pub(crate) struct Job {
     pub class: Class,
     pub body: String,
+    pub site: Option<SiteName>,
     pub answer: Answer,
     pub _place: OwnedSemaphorePermit,
 }
@@ -86,6 +88,7 @@ pub(crate) struct Writer {
     /// Bytes written since the reserve was released.
     spent: u64,
     trouble: Arc<ArcSwapOption<String>>,
+    tap: Tap,
     last_sync: Duration,
     #[cfg(test)]
     failing_syncs: Arc<std::sync::atomic::AtomicU32>,
@@ -98,7 +101,7 @@ impl Writer {
         key: PrivateKey,
         clock: Clock,
         options: &Options,
-        trouble: Arc<ArcSwapOption<String>>,
+        (trouble, tap): (Arc<ArcSwapOption<String>>, Tap),
     ) -> Result<(Self, Entry), OpenError> {
         let failed = |source| OpenError::Io { what: "open the journal in", path: dir.to_owned(), source };
         let folder = Folder::lock(dir)?;
@@ -127,6 +130,7 @@ impl Writer {
             doubtful: false,
             spent: 0,
             trouble,
+            tap,
             last_sync: Duration::ZERO,
             #[cfg(test)]
             failing_syncs: Arc::clone(&options.failing_syncs),
@@ -258,7 +262,23 @@ impl Writer {
         let now = self.clock.now();
         self.roll(now)?;
         let due = self.head_is_due(now);
-        self.put(now, due, jobs.iter().map(|job| job.body.as_str()))
+        let bytes = self.put(now, due, jobs.iter().map(|job| job.body.as_str()))?;
+        self.pass_on(&bytes, jobs);
+        Ok(())
+    }
+
+    /// Lines about sites go to whoever listens, who is not waited for.
+    fn pass_on(&self, bytes: &[u8], jobs: &[Job]) {
+        let Some(tap) = self.tap.get() else { return };
+        let lines = bytes.strip_suffix(b"\n").unwrap_or(bytes).rsplit(|&byte| byte == b'\n');
+        let mut lines: Vec<&[u8]> = lines.take(jobs.len()).collect();
+        lines.reverse();
+        for (line, job) in lines.into_iter().zip(jobs) {
+            if let Some(site) = &job.site {
+                let line = String::from_utf8_lossy(line).into_owned();
+                tap.try_send(Tapped { site: site.clone(), line }).ok();
+            }
+        }
     }
 
     /// Chains, writes and syncs: a head if wanted, then the bodies. Nothing counts before all of it is durable.
@@ -267,7 +287,7 @@ impl Writer {
         now: Timestamp,
         head_first: bool,
         bodies: impl Iterator<Item = &'a str>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<u8>, Failure> {
         let (mut seq, mut prev) = (self.seq, self.prev);
         let mut bytes = Vec::new();
         let mut sealed = self.sealed;
@@ -295,7 +315,7 @@ impl Writer {
         if let Err(error) = self.folder.write_head(&record) {
             tracing::error!(%error, "the journal's HEAD cannot be written: a cut tail would not show");
         }
-        Ok(())
+        Ok(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -357,7 +377,7 @@ impl Writer {
         for _attempt in 0..2 {
             let sound = if self.doubtful { self.reopen() } else { Ok(()) };
             match sound.map_err(Failure::from).and_then(|()| self.put(now, true, std::iter::empty())) {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 Err(failure) => self.fall(&failure),
             }
         }

@@ -1,6 +1,10 @@
 //! Why a Konnektor could not be read, a variant a cause, each with a sentence for people.
 //! Absent on purpose: any text of an answer's body, any password, any token.
 
+mod wire;
+
+pub(crate) use wire::cleaned;
+
 use crate::konnektor::certificate::CertificatePin;
 use crate::names::{ActionName, ServiceName};
 
@@ -146,6 +150,15 @@ pub enum Error {
     /// The TLS or HTTP client could not be set up.
     #[error("konnektor=client-setup")]
     Setup,
+    /// The box is behind a site's own link, and the site does not allow it.
+    #[error("konnektor=site-refused cause={cause}")]
+    SiteRefused {
+        /// A word of the link's, `switch-closed`.
+        cause: String,
+    },
+    /// The box is behind a site's own link, and what came over it was no answer to what was asked; it was not believed.
+    #[error("konnektor=site-unclear")]
+    SiteUnclear,
 }
 
 impl Error {
@@ -160,6 +173,7 @@ impl Error {
                 | Self::PasswordChangeForced
                 | Self::TlsFailed
                 | Self::Setup
+                | Self::SiteRefused { .. }
         )
     }
 
@@ -205,6 +219,8 @@ impl Error {
             Self::BadData { action, what } => format!("The data for {action} does not fit: {what}"),
             Self::BadProfile { what } => format!("The Konnektor's profile file is wrong: {what}"),
             Self::Setup => "The gateway could not set up its TLS client.".into(),
+            Self::SiteRefused { cause } => format!("The site's own machine does not allow this ({cause}). What it allows is said by its switch and its site.toml."),
+            Self::SiteUnclear => "The site's own machine answered something that was not asked. It was not believed; is its pforte as new as the gateway's?".into(),
         }
     }
 
@@ -244,6 +260,8 @@ impl Error {
             Self::BadData { action, what } => format!("Die Daten für {action} passen nicht: {what}"),
             Self::BadProfile { what } => format!("Die Profildatei des Konnektors ist fehlerhaft: {what}"),
             Self::Setup => "Das Gateway konnte seinen TLS-Client nicht einrichten.".into(),
+            Self::SiteRefused { cause } => format!("Der Rechner beim Kunden erlaubt das nicht ({cause}). Was er erlaubt, sagen dort der Schalter und site.toml."),
+            Self::SiteUnclear => "Der Rechner beim Kunden hat etwas geantwortet, was nicht gefragt war. Es wurde nicht geglaubt; ist pforte dort so neu wie auf dem Gateway?".into(),
         }
     }
 }

@@ -356,6 +356,15 @@ impl Profile {
         value.stripped(&self.personal)
     }
 
+    /// A service's value out of bytes that are not trusted, as one out of a box's answer.
+    pub(crate) fn taken(
+        &self,
+        bytes: &[u8],
+        service: &ServiceName,
+    ) -> Result<(crate::konnektor::Json, Vec<String>), Error> {
+        crate::konnektor::json::read(bytes, self.limits.json_depth, service, &self.personal)
+    }
+
     /// Whether users and their roles are in this service: it is never written, whatever the file says.
     pub(crate) fn holds_users(&self, name: &ServiceName) -> bool {
         self.administrators.as_ref().is_some_and(|users| users.service == *name)

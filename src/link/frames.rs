@@ -150,6 +150,9 @@ pub enum Wish {
         name: String,
         /// The services; none: all that belong to a backup.
         services: Vec<String>,
+        /// Where the box is by now, if a restore has moved it within its own networks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
     },
 }
 
@@ -174,7 +177,10 @@ pub enum Reply {
         /// For a Konnektor: what is known of its make, `kocobox`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         product: Option<String>,
-        /// For a backup: the archive will be encrypted to the site's recipient.
+        /// For a Konnektor: where `site.toml` has it; the gateway never dials it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+        /// For a Konnektor: the site encrypts archives to its own recipient, so a backup is a [`Wish::Backup`].
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         sealed: bool,
     },
@@ -187,6 +193,9 @@ pub enum Reply {
     Away {
         /// For the journal.
         cause: String,
+        /// For a Konnektor: what it met.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<Broken>,
     },
 }
 
@@ -245,7 +254,7 @@ pub enum Call {
     Logout,
 }
 
-/// What comes of a [`Call`]: any number of steps and values, then `Done` or `Failed`.
+/// What comes of a [`Call`]: any number of steps as they happen, then values and what is missing, then `Done` or `Failed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Called {
@@ -263,14 +272,15 @@ pub enum Called {
         /// From request to last byte.
         millis: u64,
     },
-    /// One was not read.
+    /// One was not read; a step as well.
     NotRead {
         /// Which.
         service: String,
         /// Why.
         error: Broken,
     },
-    /// A service's value: the next `bytes` bytes are its JSON.
+    /// A service's value: the next `bytes` bytes are its JSON, and the `stripped` bytes after them a JSON list of texts: what
+    /// was taken out, as JSON pointers.
     Value {
         /// Which.
         service: String,
@@ -278,15 +288,24 @@ pub enum Called {
         bytes: u64,
         /// Bytes of the answer's body, before anything was taken out.
         read: u64,
-        /// What was taken out.
-        stripped: Vec<String>,
+        /// The length of the list behind it; 0: nothing was taken out.
+        stripped: u64,
     },
-    /// The whole archive: the next `bytes` bytes, encrypted to the site's recipient if the reply said so.
+    /// A service that has no value, in the place of one.
+    Missing {
+        /// Which.
+        service: String,
+        /// Why.
+        error: Broken,
+    },
+    /// The whole archive: the next `bytes` bytes, encrypted to the site's recipients.
     Archive {
         /// Its length.
         bytes: u64,
         /// Its SHA-256 in hex.
         sha256: String,
+        /// What is in it.
+        about: Sealed,
     },
     /// It is done.
     Done {
@@ -299,6 +318,28 @@ pub enum Called {
         /// Why.
         error: Broken,
     },
+}
+
+/// What the gateway learns of an archive that it cannot open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// What the box said of itself.
+    pub identity: serde_json::Value,
+    /// What was read.
+    pub services: Vec<SealedService>,
+    /// What was not, and why.
+    pub missing: Vec<(String, Broken)>,
+}
+
+/// One service in a sealed archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedService {
+    /// Which.
+    pub service: String,
+    /// Bytes of the answer's body.
+    pub read: u64,
+    /// At how many places something personal was taken out.
+    pub stripped: u64,
 }
 
 /// A Konnektor's error as it goes over the link: its cause with its fields, by name.

@@ -111,6 +111,19 @@ pub struct SignedLease {
     pub signature: String,
 }
 
+/// What a lease grants, once it is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// To whom.
+    pub who: Whose,
+    /// [`Grant::may`]
+    pub may: BTreeSet<String>,
+    /// How long it counts, from when it was asked for.
+    pub lasts: Duration,
+    /// How long the customer has said; renewed leases will carry it there.
+    pub said: Duration,
+}
+
 /// Why a lease is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadLease {
@@ -156,11 +169,16 @@ impl Lease {
 }
 
 impl SignedLease {
+    /// The nonce that it says it answers; nothing is checked yet.
+    pub fn nonce(&self) -> Option<String> {
+        serde_json::from_str::<Lease>(&self.lease).ok().map(|lease| lease.nonce)
+    }
+
     /// Is it what was expected? Then what it says.
     ///
     /// # Errors
     /// [`BadLease`]; nothing of it counts.
-    pub fn check(&self, expected: &Expected<'_>) -> Result<Vec<(Whose, Grant)>, BadLease> {
+    pub fn check(&self, expected: &Expected<'_>) -> Result<Vec<Granted>, BadLease> {
         let signature = SshSig::from_pem(&self.signature).map_err(|_| BadLease::NotSigned)?;
         let verified = expected.key.verify(NAMESPACE, self.lease.as_bytes(), &signature);
         verified.map_err(|_| BadLease::NotSigned)?;
@@ -177,12 +195,13 @@ impl SignedLease {
         if lease.grants.len() > MOST {
             return Err(BadLease::NotUnderstood);
         }
-        let lasts = u32::try_from(LONGEST.as_secs()).unwrap_or(u32::MAX).min(lease.seconds);
-        let whose = |grant: Grant| {
+        let lease_lasts = Duration::from_secs(lease.seconds.into()).min(LONGEST);
+        let granted = |grant: Grant| {
             let who = grant.who.parse().map_err(|_| BadLease::NotUnderstood)?;
-            Ok((who, Grant { seconds: grant.seconds.min(lasts), ..grant }))
+            let said = Duration::from_secs(grant.seconds.into());
+            Ok(Granted { who, may: grant.may, lasts: said.min(lease_lasts), said })
         };
-        lease.grants.into_iter().map(whose).collect()
+        lease.grants.into_iter().map(granted).collect()
     }
 }
 
@@ -211,7 +230,7 @@ mod tests {
         }
     }
 
-    fn checked(signed: &SignedLease, nonce: &str) -> Result<Vec<(Whose, Grant)>, BadLease> {
+    fn checked(signed: &SignedLease, nonce: &str) -> Result<Vec<Granted>, BadLease> {
         let key = key(1);
         let gateway = self::key(9).public_key().fingerprint(HashAlg::Sha256);
         signed.check(&Expected {
@@ -225,12 +244,12 @@ mod tests {
     #[test]
     fn a_lease_counts_once_for_the_gateway_that_asked_and_no_longer_than_it_says() {
         let grants = checked(&lease().sign(&key(1)).unwrap(), "n1").unwrap();
-        let who: Vec<String> = grants.iter().map(|(who, _)| who.to_string()).collect();
+        let who: Vec<String> = grants.iter().map(|granted| granted.who.to_string()).collect();
         assert_eq!(who, ["firm", "other-jane.doe", SCHEDULE]);
-        assert!(grants.iter().all(|(_, grant)| grant.seconds == 45));
+        assert!(grants.iter().all(|granted| granted.lasts.as_secs() == 45 && granted.said.as_secs() == 1800));
         let long = Lease { seconds: u32::MAX, ..lease() };
         let grants = checked(&long.sign(&key(1)).unwrap(), "n1").unwrap();
-        assert!(grants.iter().all(|(_, grant)| grant.seconds == 60), "a minute is the most");
+        assert!(grants.iter().all(|granted| granted.lasts.as_secs() == 60), "a minute is the most");
     }
 
     #[test]

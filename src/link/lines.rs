@@ -24,6 +24,9 @@ pub enum BadLine {
 /// The longest line: an ask, a lease with all its grants, a line of the journal.
 pub const LONGEST: usize = 64 << 10;
 
+/// So many bytes at once.
+const READ: usize = 64 << 10;
+
 /// Reads lines off a stream. What is read ahead stays in here.
 pub struct Lines<R> {
     from: R,
@@ -60,6 +63,35 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             if self.from.read_buf(&mut self.buffer).await? == 0 {
                 return Err(BadLine::Closed);
             }
+        }
+    }
+
+    /// The next bytes, which are no line, appended to `into`: at least one and at most `most`; gives how many. Cancelling it loses
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`BadLine::Closed`] at the end.
+    pub async fn bytes(&mut self, into: &mut Vec<u8>, most: usize) -> Result<usize, BadLine> {
+        let ahead = self.buffer.len().min(most);
+        if ahead > 0 {
+            into.extend(self.buffer.drain(..ahead));
+            self.searched = 0;
+            return Ok(ahead);
+        }
+        into.reserve(most.min(READ));
+        let mut limited = (&mut self.from).take(most as u64);
+        match limited.read_buf(into).await? {
+            0 => Err(BadLine::Closed),
+            read => Ok(read),
+        }
+    }
+
+    /// Returns when the other side says something, or ends. Cancelling it loses nothing.
+    pub async fn stirs(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer.reserve(1024);
+            // An end or an error is met again by whoever reads next.
+            self.from.read_buf(&mut self.buffer).await.ok();
         }
     }
 
@@ -124,6 +156,24 @@ mod tests {
         drop(lines);
         sender.await.unwrap();
         assert!(matches!(write_line(&mut Vec::new(), &"x".repeat(LONGEST)).await, Err(BadLine::TooLong)));
+    }
+
+    #[tokio::test]
+    async fn bytes_behind_a_line_are_taken_as_many_as_wanted_and_the_next_line_is_whole() {
+        let (mut to, from) = tokio::io::duplex(1 << 10);
+        to.write_all(b"\"one\"\nab\ncd\"two\"\n").await.unwrap();
+        drop(to);
+        let mut lines = Lines::new(from);
+        assert_eq!(lines.next::<String>().await.unwrap(), "one");
+        let mut bytes = Vec::new();
+        while bytes.len() < 5 {
+            lines.bytes(&mut bytes, 5 - bytes.len()).await.unwrap();
+        }
+        assert_eq!(bytes, b"ab\ncd");
+        lines.stirs().await;
+        assert_eq!(lines.next::<String>().await.unwrap(), "two");
+        lines.stirs().await;
+        assert!(matches!(lines.bytes(&mut bytes, 1).await, Err(BadLine::Closed)));
     }
 
     #[tokio::test]

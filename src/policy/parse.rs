@@ -11,7 +11,7 @@ use super::hours::Hours;
 use super::standing::Order;
 use super::{Matches, May, On, Policy, Rule};
 use crate::asks::Family;
-use crate::config::{At, Config, Document, Folder, Network, Problems, Readable, Table, near_miss};
+use crate::config::{At, Config, Document, Folder, Network, Problems, Readable, Table, Via, near_miss};
 use crate::names::{Firm, KonnektorId, SiteName, Username};
 
 const FILE: &str = "policy/rules.toml";
@@ -26,7 +26,9 @@ pub fn load(folder: &Folder, config: &Config, problems: &mut Problems) -> Policy
         })
     });
     let sites = config.sites.keys().cloned().collect();
-    let mut policy = Policy { rules: Vec::new(), sites, orders: orders.collect() };
+    let linked = config.sites.values().filter(|site| site.via == Via::Link);
+    let links = linked.map(|site| site.name.clone()).collect();
+    let mut policy = Policy { rules: Vec::new(), sites, links, orders: orders.collect() };
     let file = Path::new(FILE);
     let Some(text) = folder.read(file, Readable::ByAll, None, problems) else { return policy };
     let Some(document) = Document::parse(file, &text, problems) else { return policy };

@@ -3,8 +3,11 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::{Denied, Policy};
-use crate::asks::Chore;
+use crate::asks::{Chore, Family};
+use crate::grants::Snapshot;
 use crate::names::{KonnektorId, ServiceName};
 
 /// One `[[schedule]]`, as far as it permits something.
@@ -47,14 +50,21 @@ pub enum Routinely {
 
 impl Policy {
     /// Does the schedule at `place` (`praxis-mueller.toml:12`) order this of `konnektor`?
+    /// A site that is reached over its own link has the last word on what reaches into it.
     pub fn standing(
         &self,
         konnektor: &KonnektorId,
         place: &str,
         what: Routinely,
+        (grants, now): (&Snapshot, Timestamp),
     ) -> Result<Standing, Denied> {
         let order = self.orders.iter().find(|order| order.konnektor == *konnektor && *order.place == *place);
         let order = order.ok_or(Denied::NoRule)?;
+        if what == Routinely::Backup && self.links.contains(&konnektor.site) {
+            let family = Family::KonnektorBackup.as_str();
+            let lets = grants.open_to_schedule(&konnektor.site, family, now);
+            lets.map_err(|missing| Denied::NoConsent { rule: order.place.clone(), missing })?;
+        }
         let chore = match what {
             Routinely::Backup => Chore::Backup { services: order.services.clone() },
             Routinely::Check => Chore::Check,
@@ -82,7 +92,10 @@ mod tests {
         let services = vec!["ntpservice".parse().unwrap()];
         let order = Order { konnektor: id("praxis/main"), place: "praxis.toml:12".into(), services };
         let policy = Policy { orders: vec![order], ..Policy::default() };
-        let ask = |konnektor, place| policy.standing(&id(konnektor), place, Routinely::Backup);
+        let now = "2026-11-21T16:00:00Z".parse().unwrap();
+        let nobody = Snapshot::default();
+        let ask =
+            |konnektor, place| policy.standing(&id(konnektor), place, Routinely::Backup, (&nobody, now));
         let (_, rule, chore) = ask("praxis/main", "praxis.toml:12").ok().unwrap().into_parts();
         assert_eq!((&*rule, chore.as_asked().as_str()), ("praxis.toml:12", "konnektor backup -s ntpservice"));
         for (konnektor, place) in [
@@ -92,7 +105,13 @@ mod tests {
         ] {
             assert_eq!(ask(konnektor, place).err(), Some(Denied::NoRule), "{konnektor} {place}");
         }
-        let none = Policy::default().standing(&id("praxis/main"), "praxis.toml:12", Routinely::Tidy);
+        let main = id("praxis/main");
+        let none = Policy::default().standing(&main, "praxis.toml:12", Routinely::Tidy, (&nobody, now));
         assert_eq!(none.err(), Some(Denied::NoRule));
+        // Over a link, the site is asked too, but for what is kept here.
+        let linked = Policy { links: [main.site.clone()].into(), ..policy };
+        let at_link = |what| linked.standing(&main, "praxis.toml:12", what, (&nobody, now));
+        assert!(matches!(at_link(Routinely::Backup), Err(Denied::NoConsent { .. })));
+        assert!(at_link(Routinely::Check).is_ok());
     }
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 use super::*;
 use crate::asks::{Command, Into, Verb};
 use crate::config::{Config, Folder, Problems};
-use crate::identity::Connection;
+use crate::grants::Missing;
+use crate::identity::{Connection, Ended};
 use crate::init;
 use crate::names::{KonnektorId, SessionId};
 
@@ -35,8 +36,11 @@ fn policy(rules: &str) -> Result<Policy, Vec<String>> {
 
 fn who(user: &str, from: &str) -> Who {
     let user: Username = user.parse().unwrap();
-    let connection =
-        Connection { session: SessionId::new(1, 2), from: format!("{from}:50122").parse().unwrap() };
+    let connection = Connection {
+        session: SessionId::new(1, 2),
+        from: format!("{from}:50122").parse().unwrap(),
+        ended: Ended::default(),
+    };
     let key = format!("SHA256:{}", "A".repeat(43)).parse().unwrap();
     crate::identity::second_factor::for_tests(user, key, connection)
 }
@@ -120,7 +124,7 @@ on = ["*"]
 "#;
     let policy = policy(rules).unwrap();
     let jane = who("firm-jane.doe", "203.0.113.7");
-    let consent = Denied::NoConsent { rule: rule("rules.toml:8") };
+    let consent = Denied::NoConsent { rule: rule("rules.toml:8"), missing: Missing::Link };
     assert_eq!(
         ask(&policy, backup("praxis-mueller"), &jane, NOON),
         Err(consent),

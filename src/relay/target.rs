@@ -303,7 +303,7 @@ async fn connected(session: &Session) -> Result<TargetLine, Failed> {
         None => keys.kept(&target.site, &target.name).await?,
     };
     let started = session.started().ok_or(Failed::Gone)?;
-    let stream = dial(started.as_ref(), &host.address).await?;
+    let stream = dial(started.as_ref(), &target).await?;
     // Held no longer than that: its last line is the session's to write.
     drop(started);
     let ledger = Arc::new(Ledger::default());

@@ -178,10 +178,13 @@ fn failed(cause: Cause, language: Language) -> &'static str {
         | Cause::ExitCode(_)
         | Cause::Killed
         | Cause::OutputTooLarge
-        | Cause::Replay
-        | Cause::Storage => (
+        | Cause::Replay => (
             "Not confirmed: the phone service gave no answer that counts. Tell the operator of this gateway.",
             "Nicht bestätigt: der Telefondienst gab keine gültige Antwort. Sagen Sie es dem Betreiber.",
+        ),
+        Cause::Storage => (
+            "Not confirmed: this gateway cannot look up which codes were used. Try again in a minute, or tell its operator.",
+            "Nicht bestätigt: dieses Gateway kann nicht nachsehen, welche Codes benutzt sind. Versuchen Sie es in einer Minute wieder, oder sagen Sie es dem Betreiber.",
         ),
     };
     match language {

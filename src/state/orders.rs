@@ -1,9 +1,10 @@
-//! Work orders that are open, so that a restart does not close them.
+//! Work orders that are open, so that a restart does not close them, and every gateway knows them.
 //! Absent on purpose: what they allow.
 
 use jiff::Timestamp;
-use sqlx::Row as _;
 
+use super::changes::Topic;
+use super::store::{Row, sql};
 use super::{State, StateError, time};
 
 /// A work order as it was written down.
@@ -28,57 +29,53 @@ pub struct OrderRecord {
 }
 
 impl State {
-    /// Writes an order down. One of the same person and name is replaced: it is over.
+    /// Writes an order down, unless one of the same person and name is open: `false`. Of two at the same time, over all
+    /// gateways, one is written.
     ///
     /// # Errors
     /// The database.
-    pub async fn put_order(&self, order: &OrderRecord) -> Result<(), StateError> {
-        sqlx::query(
-            "INSERT INTO work_order (username, ticket, key, source, sites, may, begun_at, ends_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-             ON CONFLICT (username, ticket) DO UPDATE SET key = excluded.key, source = excluded.source,
-             sites = excluded.sites, may = excluded.may, begun_at = excluded.begun_at, ends_at = excluded.ends_at",
-        )
-        .bind(&order.user)
-        .bind(&order.ticket)
-        .bind(&order.key)
-        .bind(&order.from)
-        .bind(&order.sites)
-        .bind(&order.may)
-        .bind(order.begun.as_microsecond())
-        .bind(order.until.as_microsecond())
-        .execute(&self.0.store.pool)
-        .await?;
-        Ok(())
-    }
-
-    /// Removes an order that is closed.
-    ///
-    /// # Errors
-    /// The database.
-    pub async fn end_order(&self, user: &str, ticket: &str) -> Result<(), StateError> {
-        sqlx::query("DELETE FROM work_order WHERE username = $1 AND ticket = $2")
-            .bind(user)
-            .bind(ticket)
-            .execute(&self.0.store.pool)
+    pub async fn put_order(&self, order: &OrderRecord) -> Result<bool, StateError> {
+        let now = self.0.store.clock.now().as_microsecond();
+        let mut changing = self.0.store.changing(Topic::Orders).await?;
+        changing.execute(sql("DELETE FROM work_order WHERE ends_at <= $1").bind(now)).await?;
+        let written = changing
+            .execute(
+                sql("INSERT INTO work_order (username, ticket, key, source, sites, may, begun_at, ends_at)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                     ON CONFLICT (username, ticket) DO NOTHING")
+                .bind(&order.user)
+                .bind(&order.ticket)
+                .bind(&order.key)
+                .bind(&order.from)
+                .bind(&order.sites)
+                .bind(&order.may)
+                .bind(order.begun.as_microsecond())
+                .bind(order.until.as_microsecond()),
+            )
             .await?;
-        Ok(())
+        changing.told().await?;
+        Ok(written == 1)
     }
 
-    /// Those that are open at `now`; the others are removed.
+    /// Removes an order that is closed; one of the same name that was begun at another time stays.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn end_order(&self, user: &str, ticket: &str, begun: Timestamp) -> Result<(), StateError> {
+        let mut changing = self.0.store.changing(Topic::Orders).await?;
+        let closed = sql("DELETE FROM work_order WHERE username = $1 AND ticket = $2 AND begun_at = $3");
+        changing.execute(closed.bind(user).bind(ticket).bind(begun.as_microsecond())).await?;
+        changing.told().await
+    }
+
+    /// Those that are open at `now`.
     ///
     /// # Errors
     /// The database.
     pub async fn open_orders(&self, now: Timestamp) -> Result<Vec<OrderRecord>, StateError> {
-        let (pool, now) = (&self.0.store.pool, now.as_microsecond());
-        sqlx::query("DELETE FROM work_order WHERE ends_at <= $1").bind(now).execute(pool).await?;
-        let rows = sqlx::query(
-            "SELECT username, ticket, key, source, sites, may, begun_at, ends_at FROM work_order
-             ORDER BY username, ticket",
-        )
-        .fetch_all(pool)
-        .await?;
-        let order = |row: sqlx::sqlite::SqliteRow| {
+        let rows = sql("SELECT username, ticket, key, source, sites, may, begun_at, ends_at FROM work_order
+             WHERE ends_at > $1 ORDER BY username, ticket");
+        let order = |row: &Row| {
             Ok(OrderRecord {
                 user: row.try_get(0)?,
                 ticket: row.try_get(1)?,
@@ -90,6 +87,6 @@ impl State {
                 until: time(row.try_get(7)?),
             })
         };
-        rows.into_iter().map(order).collect()
+        self.0.store.pool.rows(rows.bind(now.as_microsecond())).await?.iter().map(order).collect()
     }
 }

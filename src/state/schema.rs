@@ -1,13 +1,11 @@
 //! The state's tables, and the way from each version of them to the next.
 //! Absent on purpose: a way back. A file that a later pforte wrote is refused.
 
-use sqlx::sqlite::SqlitePool;
-use sqlx::{Row as _, Sqlite, Transaction};
-
 use super::StateError;
+use super::store::{Pool, Transaction, sql};
 
 /// The schema, one step after the other; a step that was released is never edited.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE totp_step (
         username TEXT PRIMARY KEY NOT NULL,
@@ -93,28 +91,50 @@ const MIGRATIONS: [&str; 5] = [
         PRIMARY KEY (username, key, address)
     );
 ",
+    "
+    ALTER TABLE job ADD COLUMN holder TEXT NOT NULL DEFAULT '';
+    CREATE TABLE gateway (
+        holder TEXT PRIMARY KEY NOT NULL,
+        beats BIGINT NOT NULL
+    );
+    CREATE TABLE turn (
+        konnektor TEXT PRIMARY KEY NOT NULL,
+        holder TEXT NOT NULL,
+        job BIGINT NOT NULL
+    );
+    CREATE TABLE change (
+        topic TEXT PRIMARY KEY NOT NULL,
+        version BIGINT NOT NULL
+    );
+    INSERT INTO change (topic, version) VALUES ('job', 0), ('work_order', 0), ('penalty', 0), ('usual_source', 0);
+    ALTER TABLE penalty ADD COLUMN version BIGINT NOT NULL DEFAULT 0;
+    ALTER TABLE penalty ADD COLUMN writer TEXT NOT NULL DEFAULT '';
+    CREATE INDEX penalty_version ON penalty (version);
+    ALTER TABLE usual_source ADD COLUMN version BIGINT NOT NULL DEFAULT 0;
+    ALTER TABLE usual_source ADD COLUMN writer TEXT NOT NULL DEFAULT '';
+    CREATE INDEX usual_source_version ON usual_source (version);
+",
 ];
 
+/// What PostgreSQL knows our lock by: a number that nobody else in this database takes by accident.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7093275021)";
+
 /// All steps that are missing, in one transaction that no second process can begin meanwhile.
-pub(super) async fn migrate(pool: &SqlitePool) -> Result<(), StateError> {
-    let mut transaction: Transaction<'_, Sqlite> = pool.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
-        .execute(&mut *transaction)
-        .await?;
-    let found: i64 = sqlx::query("SELECT COALESCE(MAX(version), 0) FROM schema_version")
-        .fetch_one(&mut *transaction)
-        .await?
-        .try_get(0)?;
+pub(super) async fn migrate(pool: &Pool) -> Result<(), StateError> {
+    let mut open = pool.begin().await?;
+    if let Transaction::Postgres(_) = open {
+        open.script(LOCK).await?;
+    }
+    open.script("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)").await?;
+    let found: i64 =
+        open.row(sql("SELECT COALESCE(MAX(version), 0) FROM schema_version")).await?.try_get(0)?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if found > known {
         return Err(StateError::Newer { found, known });
     }
     for (version, step) in (1_i64..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
-        sqlx::raw_sql(step).execute(&mut *transaction).await?;
-        sqlx::query("INSERT INTO schema_version (version) VALUES ($1)")
-            .bind(version)
-            .execute(&mut *transaction)
-            .await?;
+        open.script(step).await?;
+        open.execute(sql("INSERT INTO schema_version (version) VALUES ($1)").bind(version)).await?;
     }
-    Ok(transaction.commit().await?)
+    open.commit().await
 }

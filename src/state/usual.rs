@@ -2,8 +2,9 @@
 //! Absent on purpose: what follows from it.
 
 use jiff::Timestamp;
-use sqlx::Row as _;
 
+use super::changes::Topic;
+use super::store::{Row, sql};
 use super::{State, StateError, time};
 
 /// Rows that are kept; the oldest go.
@@ -28,17 +29,23 @@ impl State {
     /// # Errors
     /// The database.
     pub async fn note_usual(&self, usual: &UsualRecord) -> Result<(), StateError> {
-        sqlx::query(
-            "INSERT INTO usual_source (username, key, address, confirmed_at) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (username, key, address) DO UPDATE SET confirmed_at = excluded.confirmed_at",
-        )
-        .bind(&usual.user)
-        .bind(&usual.key)
-        .bind(&usual.address)
-        .bind(usual.confirmed.as_microsecond())
-        .execute(&self.0.store.pool)
-        .await?;
-        Ok(())
+        let mut changing = self.0.store.changing(Topic::Usual).await?;
+        let version = changing.version;
+        changing
+            .execute(
+                sql("INSERT INTO usual_source (username, key, address, confirmed_at, version, writer)
+                     VALUES ($1, $2, $3, $4, $5, $6)
+                     ON CONFLICT (username, key, address) DO UPDATE SET confirmed_at = excluded.confirmed_at,
+                     version = excluded.version, writer = excluded.writer")
+                .bind(&usual.user)
+                .bind(&usual.key)
+                .bind(&usual.address)
+                .bind(usual.confirmed.as_microsecond())
+                .bind(version)
+                .bind(self.0.store.holder.as_str()),
+            )
+            .await?;
+        changing.told().await
     }
 
     /// Those of `since` and later; earlier ones are removed.
@@ -48,19 +55,16 @@ impl State {
     pub async fn usual(&self, since: Timestamp) -> Result<Vec<UsualRecord>, StateError> {
         let pool = &self.0.store.pool;
         let since = since.as_microsecond();
-        sqlx::query("DELETE FROM usual_source WHERE confirmed_at < $1").bind(since).execute(pool).await?;
-        sqlx::query(
-            "DELETE FROM usual_source WHERE confirmed_at <=
-             (SELECT confirmed_at FROM usual_source ORDER BY confirmed_at DESC LIMIT 1 OFFSET $1)",
-        )
-        .bind(KEPT)
-        .execute(pool)
-        .await?;
-        let rows = sqlx::query("SELECT username, key, address, confirmed_at FROM usual_source");
-        let usual = |row: sqlx::sqlite::SqliteRow| {
-            let (user, key, address) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            Ok(UsualRecord { user, key, address, confirmed: time(row.try_get(3)?) })
-        };
-        rows.fetch_all(pool).await?.into_iter().map(usual).collect()
+        pool.execute(sql("DELETE FROM usual_source WHERE confirmed_at < $1").bind(since)).await?;
+        let oldest = sql("DELETE FROM usual_source WHERE confirmed_at <=
+             (SELECT confirmed_at FROM usual_source ORDER BY confirmed_at DESC LIMIT 1 OFFSET $1)");
+        pool.execute(oldest.bind(KEPT)).await?;
+        let rows = pool.rows(sql("SELECT username, key, address, confirmed_at FROM usual_source"));
+        rows.await?.iter().map(usual).collect()
     }
+}
+
+pub(super) fn usual(row: &Row) -> Result<UsualRecord, StateError> {
+    let (user, key, address) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    Ok(UsualRecord { user, key, address, confirmed: time(row.try_get(3)?) })
 }

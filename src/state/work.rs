@@ -1,10 +1,13 @@
 //! What long work leaves behind: numbered jobs, a restore that is not at its end.
 //! Absent on purpose: a backup's content, and who may do what.
 
-use jiff::Timestamp;
-use sqlx::Row as _;
+use std::sync::PoisonError;
 
-use super::{State, StateError, time};
+use jiff::Timestamp;
+
+use super::changes::Topic;
+use super::store::{Row, sql};
+use super::{State, StateError, Store, time};
 
 /// A job as it was written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,61 +33,97 @@ pub struct JobRecord {
 /// Jobs that are kept at most.
 const JOBS_MAX: i64 = 1000;
 
+/// Ends that can wait to be written while the database is away.
+const ENDS_MAX: usize = 1024;
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    number: u32,
+    at: Timestamp,
+    exit: u32,
+    cause: Option<String>,
+}
+
 impl State {
-    /// Writes a job down and gives its number.
+    /// Writes a job down as this gateway's and gives its number.
     ///
     /// # Errors
     /// The database.
     pub async fn begin_job(&self, konnektor: &str, who: &str, command: &str) -> Result<u32, StateError> {
-        let mut transaction = self.0.store.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let row = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 FROM job");
-        let number: i64 = row.fetch_one(&mut *transaction).await?.try_get(0)?;
+        let store = &self.0.store;
+        let mut changing = store.changing(Topic::Jobs).await?;
+        // A gateway that the others took for gone is there again.
+        let there = sql("INSERT INTO gateway (holder, beats) VALUES ($1, 1) ON CONFLICT (holder) DO NOTHING");
+        changing.execute(there.bind(store.holder.as_str())).await?;
+        let row = changing.row(sql("SELECT COALESCE(MAX(number), 0) + 1 FROM job"));
+        let number: i64 = row.await?.try_get(0)?;
         let command: String = command.chars().take(512).collect();
-        sqlx::query(
-            "INSERT INTO job (number, konnektor, who, command, began_at) VALUES ($1, $2, $3, $4, $5)",
-        )
-        .bind(number)
-        .bind(konnektor)
-        .bind(who)
-        .bind(command)
-        .bind(self.0.store.clock.now().as_microsecond())
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query("DELETE FROM job WHERE number <= $1 AND ended_at IS NOT NULL")
-            .bind(number - JOBS_MAX)
-            .execute(&mut *transaction)
+        changing
+            .execute(
+                sql("INSERT INTO job (number, konnektor, who, command, began_at, holder)
+                     VALUES ($1, $2, $3, $4, $5, $6)")
+                .bind(number)
+                .bind(konnektor)
+                .bind(who)
+                .bind(&command)
+                .bind(store.clock.now().as_microsecond())
+                .bind(store.holder.as_str()),
+            )
             .await?;
-        transaction.commit().await?;
+        let old = sql("DELETE FROM job WHERE number <= $1 AND ended_at IS NOT NULL");
+        changing.execute(old.bind(number - JOBS_MAX)).await?;
+        changing.told().await?;
         Ok(u32::try_from(number).unwrap_or(u32::MAX))
     }
 
-    /// Writes down how a job ended.
+    /// Writes down how a job ended, and gives its turn at the box back. What cannot be written now is written later.
     ///
     /// # Errors
     /// The database.
     pub async fn end_job(&self, number: u32, exit: u32, cause: Option<&str>) -> Result<(), StateError> {
-        sqlx::query("UPDATE job SET ended_at = $2, exit_code = $3, cause = $4 WHERE number = $1")
-            .bind(i64::from(number))
-            .bind(self.0.store.clock.now().as_microsecond())
-            .bind(i64::from(exit))
-            .bind(cause)
-            .execute(&self.0.store.pool)
-            .await?;
-        Ok(())
+        let store = &self.0.store;
+        let end = End { number, at: store.clock.now(), exit, cause: cause.map(ToOwned::to_owned) };
+        let written = store.end_job(&end).await;
+        if written.is_err() {
+            let mut unwritten = store.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+            if unwritten.len() < ENDS_MAX {
+                unwritten.push_back(end);
+            }
+        }
+        written
     }
 
-    /// Jobs that no end was written of: the gateway ended in their midst. Called once, at the start.
+    /// Takes a box for a job of this gateway: `None`, or the number of the job that another gateway, which is there, has
+    /// begun at it. Between its own jobs a gateway chooses itself.
+    ///
+    /// # Errors
+    /// The database; the work must not begin then.
+    pub async fn take_turn(&self, konnektor: &str, number: u32) -> Result<Option<u32>, StateError> {
+        let store = &self.0.store;
+        let taken = sql("INSERT INTO turn (konnektor, holder, job) VALUES ($1, $2, $3)
+             ON CONFLICT (konnektor) DO UPDATE SET holder = excluded.holder, job = excluded.job
+             WHERE turn.holder = excluded.holder
+                OR NOT EXISTS (SELECT 1 FROM gateway WHERE gateway.holder = turn.holder)");
+        let taken = taken.bind(konnektor).bind(store.holder.as_str()).bind(i64::from(number));
+        if store.pool.execute(taken).await? == 1 {
+            return Ok(None);
+        }
+        let other = sql("SELECT job FROM turn WHERE konnektor = $1").bind(konnektor);
+        let other: Option<i64> = store.pool.row(other).await?.map(|row| row.try_get(0)).transpose()?;
+        Ok(Some(other.and_then(|job| u32::try_from(job).ok()).unwrap_or(0)))
+    }
+
+    /// The job of another gateway, which is there, that works at this box.
     ///
     /// # Errors
     /// The database.
-    pub async fn close_lost_jobs(&self) -> Result<u64, StateError> {
-        let done = sqlx::query(
-            "UPDATE job SET ended_at = $1, exit_code = 1, cause = 'gateway-ended' WHERE ended_at IS NULL",
-        )
-        .bind(self.0.store.clock.now().as_microsecond())
-        .execute(&self.0.store.pool)
-        .await?;
-        Ok(done.rows_affected())
+    pub async fn turn_elsewhere(&self, konnektor: &str) -> Result<Option<u32>, StateError> {
+        let other = sql("SELECT job FROM turn WHERE konnektor = $1 AND holder <> $2
+             AND EXISTS (SELECT 1 FROM gateway WHERE gateway.holder = turn.holder)");
+        let other = other.bind(konnektor).bind(self.0.store.holder.as_str());
+        let job: Option<i64> = self.0.store.pool.row(other).await?.map(|row| row.try_get(0)).transpose()?;
+        Ok(job.map(|job| u32::try_from(job).unwrap_or(0)))
     }
 
     /// Those that have no end yet and the latest of the others, the oldest of each first, those without an end last.
@@ -92,14 +131,10 @@ impl State {
     /// # Errors
     /// The database.
     pub async fn jobs(&self, most: u32) -> Result<Vec<JobRecord>, StateError> {
-        let rows = sqlx::query(
-            "SELECT number, konnektor, who, command, began_at, ended_at, exit_code, cause
-             FROM job ORDER BY ended_at IS NOT NULL, number DESC LIMIT $1",
-        )
-        .bind(i64::from(most))
-        .fetch_all(&self.0.store.pool)
-        .await?;
-        let record = |row: sqlx::sqlite::SqliteRow| {
+        let rows = sql("SELECT number, konnektor, who, command, began_at, ended_at, exit_code, cause
+             FROM job ORDER BY ended_at IS NOT NULL, number DESC LIMIT $1");
+        let rows = self.0.store.pool.rows(rows.bind(i64::from(most))).await?;
+        let record = |row: &Row| {
             let (number, exit): (i64, Option<i64>) = (row.try_get(0)?, row.try_get(6)?);
             let ended: Option<i64> = row.try_get(5)?;
             Ok(JobRecord {
@@ -113,7 +148,7 @@ impl State {
                 cause: row.try_get(7)?,
             })
         };
-        rows.into_iter().rev().map(record).collect()
+        rows.iter().rev().map(record).collect()
     }
 
     /// Keeps what is needed to bring a box's interrupted restore to a good end; one a box.
@@ -121,16 +156,10 @@ impl State {
     /// # Errors
     /// The database; the work must not begin then.
     pub async fn keep_unfinished(&self, konnektor: &str, record: &str) -> Result<(), StateError> {
-        sqlx::query(
-            "INSERT INTO unfinished (konnektor, record, changed_at) VALUES ($1, $2, $3)
-             ON CONFLICT (konnektor) DO UPDATE SET record = excluded.record, changed_at = excluded.changed_at",
-        )
-        .bind(konnektor)
-        .bind(record)
-        .bind(self.0.store.clock.now().as_microsecond())
-        .execute(&self.0.store.pool)
-        .await?;
-        Ok(())
+        let kept = sql("INSERT INTO unfinished (konnektor, record, changed_at) VALUES ($1, $2, $3)
+             ON CONFLICT (konnektor) DO UPDATE SET record = excluded.record, changed_at = excluded.changed_at");
+        let kept = kept.bind(konnektor).bind(record).bind(self.0.store.clock.now().as_microsecond());
+        self.0.store.pool.execute(kept).await.map(drop)
     }
 
     /// What is unfinished at a box.
@@ -138,11 +167,8 @@ impl State {
     /// # Errors
     /// The database.
     pub async fn unfinished(&self, konnektor: &str) -> Result<Option<String>, StateError> {
-        let row = sqlx::query("SELECT record FROM unfinished WHERE konnektor = $1")
-            .bind(konnektor)
-            .fetch_optional(&self.0.store.pool)
-            .await?;
-        row.map(|row| Ok(row.try_get(0)?)).transpose()
+        let row = sql("SELECT record FROM unfinished WHERE konnektor = $1").bind(konnektor);
+        self.0.store.pool.row(row).await?.map(|row| row.try_get(0)).transpose()
     }
 
     /// It has come to its end.
@@ -150,63 +176,20 @@ impl State {
     /// # Errors
     /// The database.
     pub async fn forget_unfinished(&self, konnektor: &str) -> Result<(), StateError> {
-        let query = sqlx::query("DELETE FROM unfinished WHERE konnektor = $1").bind(konnektor);
-        query.execute(&self.0.store.pool).await?;
-        Ok(())
+        let over = sql("DELETE FROM unfinished WHERE konnektor = $1").bind(konnektor);
+        self.0.store.pool.execute(over).await.map(drop)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Clock;
-
-    #[tokio::test]
-    async fn jobs_are_numbered_over_restarts_and_lost_ones_are_said_to_be_that() {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", dir.path().join("state.sqlite").display());
-        {
-            let state = State::open(&url, Clock::system()).await.unwrap();
-            assert_eq!(state.begin_job("praxis/main", "firm-jane.doe", "konnektor backup").await.unwrap(), 1);
-            assert_eq!(
-                state.begin_job("praxis/main", "firm-jane.doe", "konnektor restore").await.unwrap(),
-                2
-            );
-            state.end_job(1, 0, None).await.unwrap();
-        }
-        let state = State::open(&url, Clock::system()).await.unwrap();
-        assert_eq!(state.close_lost_jobs().await.unwrap(), 1);
-        assert_eq!(state.begin_job("praxis/main", "firm-jane.doe", "x").await.unwrap(), 3);
-        let jobs = state.jobs(2).await.unwrap();
-        assert_eq!(jobs.iter().map(|job| job.number).collect::<Vec<_>>(), [2, 3]);
-        assert_eq!((jobs[0].exit, jobs[0].cause.as_deref()), (Some(1), Some("gateway-ended")));
-        assert_eq!((jobs[1].exit, jobs[1].ended), (None, None));
-    }
-
-    #[tokio::test]
-    async fn a_job_that_runs_is_not_hidden_by_any_number_of_later_ones() {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", dir.path().join("state.sqlite").display());
-        let state = State::open(&url, Clock::system()).await.unwrap();
-        assert_eq!(state.begin_job("praxis/main", "firm-jane.doe", "konnektor restore").await.unwrap(), 1);
-        for _ in 0..5 {
-            let number = state.begin_job("labor/main", "other-max.muster", "konnektor backup").await.unwrap();
-            state.end_job(number, 1, None).await.unwrap();
-        }
-        let jobs = state.jobs(3).await.unwrap();
-        assert_eq!(jobs.iter().map(|job| job.number).collect::<Vec<_>>(), [5, 6, 1]);
-    }
-
-    #[tokio::test]
-    async fn one_unfinished_restore_a_box_is_kept_until_its_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", dir.path().join("state.sqlite").display());
-        let state = State::open(&url, Clock::system()).await.unwrap();
-        state.keep_unfinished("praxis/main", "a").await.unwrap();
-        state.keep_unfinished("praxis/main", "b").await.unwrap();
-        assert_eq!(state.unfinished("praxis/main").await.unwrap().as_deref(), Some("b"));
-        assert_eq!(state.unfinished("praxis/second").await.unwrap(), None);
-        state.forget_unfinished("praxis/main").await.unwrap();
-        assert_eq!(state.unfinished("praxis/main").await.unwrap(), None);
+impl Store {
+    pub(super) async fn end_job(&self, end: &End) -> Result<(), StateError> {
+        let End { number, at, exit, cause } = end;
+        let mut both = self.pool.begin().await?;
+        let ended = sql("UPDATE job SET ended_at = $2, exit_code = $3, cause = $4 WHERE number = $1");
+        let ended = ended.bind(i64::from(*number)).bind(at.as_microsecond());
+        both.execute(ended.bind(i64::from(*exit)).bind(cause.as_deref())).await?;
+        let turn = sql("DELETE FROM turn WHERE job = $1 AND holder = $2");
+        both.execute(turn.bind(i64::from(*number)).bind(self.holder.as_str())).await?;
+        both.commit().await
     }
 }

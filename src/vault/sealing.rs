@@ -15,17 +15,25 @@ use super::{LARGEST, VaultError};
 const PIECE: usize = 1 << 20;
 
 /// A sealed content.
-pub(super) struct Sealed {
+pub struct Sealed {
     pieces: Vec<Bytes>,
     /// Bytes of the content.
     pub(super) bytes: u64,
     /// Of the sealed bytes, `sha256:` and hex.
-    pub(super) sha256: String,
+    pub sha256: String,
 }
 
 impl Sealed {
-    pub(super) fn sealed_bytes(&self) -> u64 {
+    /// Bytes as it is sealed.
+    #[must_use]
+    pub fn sealed_bytes(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.len() as u64).sum()
+    }
+
+    /// The sealed bytes, in pieces.
+    #[must_use]
+    pub fn pieces(&self) -> &[Bytes] {
+        &self.pieces
     }
 
     /// All of it, shared.
@@ -82,7 +90,11 @@ impl<W: Write> Write for Counted<W> {
     }
 }
 
-pub(super) fn seal(
+/// Encrypts what is written, for these recipients.
+///
+/// # Errors
+/// [`VaultError::NoRecipients`], [`VaultError::TooLarge`], [`VaultError::Store`].
+pub fn seal(
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
     recipients: &[Recipient],
 ) -> Result<Sealed, VaultError> {
@@ -103,7 +115,8 @@ pub(super) fn seal(
     Ok(Sealed { pieces: full, bytes: counted.bytes, sha256: hex(&hash.finalize()) })
 }
 
-fn hex(digest: &[u8]) -> String {
+/// `sha256:` and hex.
+pub(super) fn hex(digest: &[u8]) -> String {
     use std::fmt::Write as _;
     digest.iter().fold(String::from("sha256:"), |mut text, byte| {
         // Writing into a String has no way to fail.

@@ -320,7 +320,7 @@ impl Door {
 
     /// Waits until the journal holds `count` lines of a kind; the last lines of a connection come after its client has gone.
     pub async fn wait_for(&self, event: &str, count: usize) -> Vec<Value> {
-        for _ in 0..500 {
+        for _ in 0..3000 {
             let lines = self.events(event);
             if lines.len() >= count {
                 return lines;

@@ -132,6 +132,21 @@ impl Shell {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
+    /// Returns when the shell waits for a key, and no sooner: a Ctrl-C between readline's last look for signals and its wait
+    /// gives no prompt before the next key, in any bash (5.2), with marks or without.
+    pub async fn waits(&self) {
+        let stat = format!("/proc/{}/stat", self.child.id());
+        for _ in 0..2000 {
+            let stat = std::fs::read_to_string(&stat).unwrap();
+            // PID (NAME) STATE …, proc_pid_stat(5).
+            if stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" S")) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never waits for a key");
+    }
+
     /// Types, waits until the end of it is shown, presses Enter, waits for the next prompt.
     pub async fn line(&mut self, keys: &str, shown: &str) {
         self.keys(keys).await;

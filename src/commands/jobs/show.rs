@@ -104,7 +104,9 @@ fn line(record: &JobRecord, works: &Works, language: Language) -> String {
         (None, Some(0), _, true) => "fertig".to_owned(),
         (None, _, Some(cause), _) => printable(cause),
         (None, Some(exit), None, _) => format!("exit {exit}"),
-        (None, None, None, _) => "?".to_owned(),
+        // Begun at another gateway, which is there, or was a moment ago.
+        (None, None, None, false) => "runs elsewhere".to_owned(),
+        (None, None, None, true) => "läuft anderswo".to_owned(),
     };
     let began = format!("{:.0}", record.began);
     let command = printable(&record.command);

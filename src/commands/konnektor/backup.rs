@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::super::jobs::Desk;
 use super::super::{Ended, Gone, Out, exit};
 use super::changed::{self, Changed};
-use super::{Known, Konnektors, failed, vault_failed};
+use super::{Konnektors, Reached, failed, vault_failed, visitor};
 use crate::asks::{Command, Into};
 use crate::config::Language;
 use crate::journal::started::Started;
@@ -38,8 +38,8 @@ impl By {
 pub(in crate::commands) struct Taken {
     pub(in crate::commands) name: BackupName,
     pub(in crate::commands) identity: Identity,
-    /// Its values are shared with what was kept.
-    pub(in crate::commands) reading: Reading,
+    /// Its values are shared with what was kept; none, where the site sealed it.
+    pub(in crate::commands) reading: Option<Reading>,
     /// The services and their sizes, for people.
     pub(in crate::commands) table: String,
     pub(in crate::commands) incomplete: Vec<String>,
@@ -48,12 +48,16 @@ pub(in crate::commands) struct Taken {
 /// Reads the box and keeps what it said.
 pub(in crate::commands) async fn take(
     konnektors: &Konnektors,
-    (driver, known): (&dyn Konnektor, &Known),
+    (driver, reached): (&dyn Konnektor, &Reached),
     (services, wanted): (&[ServiceName], Option<&BackupName>),
     (by, taken): (By, Timestamp),
     out: &Out,
 ) -> Result<Taken, Ended> {
-    let id = &known.spec.id;
+    if let Some(backups) = &reached.sealed {
+        let at = (backups, driver, reached);
+        return super::sealed::take(konnektors, at, (services, wanted), (by, taken), out).await;
+    }
+    let id = &reached.id;
     // Make and firmware first: what is kept has to say what it was taken from.
     let identity = match driver.identify().await {
         Ok(identity) => identity,
@@ -76,10 +80,10 @@ pub(in crate::commands) async fn take(
     let archive = Archive::of(reading.clone(), stamp);
     let kept = konnektors
         .vault
-        .put_written(id, &about, &known.recipients, move |out| archive.write_to(out), wanted)
+        .put_written(id, &about, &reached.recipients, move |out| archive.write_to(out), wanted)
         .await;
     match kept {
-        Ok(name) => Ok(Taken { name, identity, reading, table, incomplete }),
+        Ok(name) => Ok(Taken { name, identity, reading: Some(reading), table, incomplete }),
         Err(e) => Err(vault_failed(out, &e).await),
     }
 }
@@ -90,16 +94,25 @@ pub(crate) async fn read(
     services: &[ServiceName],
     out: &Out,
 ) -> Result<Result<Reading, crate::konnektor::Error>, Gone> {
+    let (teller, steps) = teller();
+    followed(async move { driver.read(services, &teller).await }, steps, out).await
+}
+
+/// Who is told steps, and what comes of that for [`followed`].
+pub(super) fn teller() -> (Teller, mpsc::Receiver<String>) {
     let (told, steps) = mpsc::channel(64);
-    let teller = Teller { told };
-    let reading = async {
-        let reading = driver.read(services, &teller).await;
-        drop(teller);
-        reading
-    };
-    let (reading, shown) = tokio::join!(reading, tell(steps, out));
+    (Teller { told }, steps)
+}
+
+/// Does something, and shows its steps until whoever tells them is gone with it.
+pub(super) async fn followed<T>(
+    work: impl Future<Output = T>,
+    steps: mpsc::Receiver<String>,
+    out: &Out,
+) -> Result<T, Gone> {
+    let (done, shown) = tokio::join!(work, tell(steps, out));
     shown?;
-    Ok(reading)
+    Ok(done)
 }
 
 /// Runs it.
@@ -112,13 +125,13 @@ pub(super) async fn backup(
 ) -> Result<Ended, Ended> {
     let (konnektors, out) = (&desk.works.konnektors, &desk.out);
     let taken = desk.works.clock.now();
-    let (driver, known) = konnektors.open(id, out).await?;
+    let (driver, reached) = konnektors.open(id, visitor(started), out).await?;
     let wanted = match into {
         Into::Named(name) => Some(name),
         Into::Store | Into::Output => None,
     };
     let by = (By::of(started), taken);
-    let kept = take(konnektors, (driver.as_ref(), &known), (services, wanted), by, out).await;
+    let kept = take(konnektors, (driver.as_ref(), &reached), (services, wanted), by, out).await;
     driver.logout().await;
     let kept = kept?;
     if kept.incomplete.is_empty() && services.is_empty() {
@@ -133,6 +146,11 @@ pub(super) async fn backup(
     }
     if let Some(changed) = &changed {
         out.say(changed.words(out.language)).await?;
+    }
+    if kept.reading.is_none() {
+        let english = "The site has encrypted it for itself: only there it can be opened.";
+        let german = "Der Kunde hat sie für sich verschlüsselt: Nur dort lässt sie sich öffnen.";
+        out.say(out.pick(english, german)).await?;
     }
     desk.job.set_made(kept.name);
     ended(kept.incomplete, changed.as_ref(), out).await
@@ -169,13 +187,8 @@ pub(crate) async fn incomplete(services: &[String], out: &Out) -> Result<Ended, 
 pub(crate) fn table(reading: &Reading, language: Language) -> String {
     let mut text = String::new();
     for read in &reading.services {
-        let stripped = match (read.stripped.len(), language) {
-            (0, _) => String::new(),
-            (n, Language::English) => format!("\t{n} personal data left out"),
-            (n, Language::German) => format!("\t{n} personenbezogene Angaben weggelassen"),
-        };
-        let line = format!("{}\t{}{stripped}\n", read.service, read.bytes);
-        text.push_str(&line);
+        let (bytes, stripped) = (read.bytes as u64, read.stripped.len() as u64);
+        text.push_str(&row(&read.service, bytes, stripped, language));
     }
     for (service, why) in &reading.failed {
         let line = format!("{service}\t-\t{}\n", why.sentence(language == Language::German));
@@ -184,8 +197,18 @@ pub(crate) fn table(reading: &Reading, language: Language) -> String {
     text
 }
 
+/// One service and its size.
+pub(super) fn row(service: &ServiceName, bytes: u64, stripped: u64, language: Language) -> String {
+    let stripped = match (stripped, language) {
+        (0, _) => String::new(),
+        (n, Language::English) => format!("\t{n} personal data left out"),
+        (n, Language::German) => format!("\t{n} personenbezogene Angaben weggelassen"),
+    };
+    format!("{service}\t{bytes}{stripped}\n")
+}
+
 /// Hands each step on to the person; a client that does not read loses steps, not the backup.
-struct Teller {
+pub(super) struct Teller {
     told: mpsc::Sender<String>,
 }
 

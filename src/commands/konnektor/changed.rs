@@ -68,8 +68,10 @@ pub(in crate::commands) async fn since_last(
     taken: &Taken,
     whole: bool,
 ) -> Option<Changed> {
+    // What the site sealed cannot be compared.
+    let after = taken.reading.clone()?;
     let (since, before) = newest_good(konnektors, id, &taken.name).await?;
-    let (after, profile) = (taken.reading.clone(), profile.clone());
+    let profile = profile.clone();
     let compared =
         tokio::task::spawn_blocking(move || compare(since, &before, &after, &profile, whole)).await;
     compared.ok()

@@ -10,7 +10,7 @@ use crate::asks::{Command, Form};
 use crate::config::Language;
 use crate::journal::started::Started;
 use crate::konnektor::archive::{Archive, BadArchive};
-use crate::names::{BackupName, KonnektorId};
+use crate::names::{BackupName, KonnektorId, ServiceName};
 use crate::vault::{Kept, VaultError};
 
 /// Why a kept backup cannot be used at all.
@@ -66,6 +66,23 @@ async fn look(konnektors: &Konnektors, id: &KonnektorId, kept: Kept, out: &Out) 
             let missing: Vec<String> = archive.about.failed.keys().map(ToString::to_string).collect();
             let words = format!("{}: {}", out.pick("incomplete", "unvollständig"), missing.join(", "));
             (archive.about.services.len(), "incomplete", words)
+        }
+        Err(Unusable::Vault(VaultError::SealedForSite)) => {
+            let vault = &konnektors.vault;
+            match vault.foreign(id, &kept.name).await {
+                Ok(foreign) if foreign.missing.is_empty() => {
+                    let english = "as the site sealed it (SHA-256); not opened";
+                    let german = "wie der Kunde sie verschlüsselt hat (SHA-256); nicht geöffnet";
+                    (foreign.services.len(), "ok", out.pick(english, german).to_owned())
+                }
+                Ok(foreign) => {
+                    let missing: Vec<&str> = foreign.missing.iter().map(ServiceName::as_str).collect();
+                    let words =
+                        format!("{}: {}", out.pick("incomplete", "unvollständig"), missing.join(", "));
+                    (foreign.services.len(), "incomplete", words)
+                }
+                Err(e) => (0, "unusable", e.sentence(out.language == Language::German)),
+            }
         }
         Err(e) => (0, "unusable", e.sentence(out.language)),
     };

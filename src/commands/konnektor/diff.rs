@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::{Ended, Gone, Input, Out, Works};
 use super::source::given;
-use super::{backup, failed};
+use super::{backup, failed, visitor};
 use crate::asks::{Command, Form, Source};
 use crate::config::Language;
 use crate::journal::started::Started;
@@ -29,7 +29,7 @@ pub(super) async fn run(
     (old, new, services): (&Source, Option<&Source>, &[ServiceName]),
     input: Option<&Arc<Input>>,
 ) -> Result<Ended, Ended> {
-    let (driver, _) = works.konnektors.open(id, out).await?;
+    let (driver, _) = works.konnektors.open(id, visitor(started), out).await?;
     let profile = driver.profile();
     let before = given(works, out, (id, old), input, profile).await?.services;
     let (after, unread) = match new {

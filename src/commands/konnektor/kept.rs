@@ -38,7 +38,9 @@ pub(super) async fn backups(
         .await?;
     }
     for backup in kept {
-        out.line(kept_line(&backup)).await?;
+        let line = kept_line(&backup);
+        let sealed = out.pick("sealed for the site", "für den Kunden verschlüsselt");
+        out.line(if backup.foreign.is_some() { format!("{line}\t{sealed}") } else { line }).await?;
     }
     Ok(Ended::done())
 }
@@ -69,6 +71,7 @@ fn kept_json(backup: &Kept) -> serde_json::Value {
         "product": product,
         "firmware": firmware,
         "by": by,
+        "sealed": backup.foreign.is_some(),
     })
 }
 
@@ -125,14 +128,14 @@ pub(super) async fn bad_archive(out: &Out, file: &BackupName, cause: &str) -> En
     said(out, sentence, exit::FAILED, format!("archive={cause}")).await
 }
 
-/// Writes a kept backup to standard output.
+/// Writes a kept backup to standard output; one that its site sealed as it is.
 pub(in crate::commands) async fn content(
     works: &Works,
     out: &Out,
     id: &KonnektorId,
     name: &BackupName,
 ) -> Result<(), Gone> {
-    match works.konnektors.vault.get(id, name).await {
+    match works.konnektors.vault.get_or_foreign(id, name).await {
         Ok(json) => out.data(json.to_vec()).await,
         Err(e) => out.say(e.sentence(out.language == Language::German)).await,
     }
@@ -153,7 +156,7 @@ mod tests {
             taken,
         };
         let name = "2026-11-21-16-04.json".parse().unwrap();
-        let kept = Kept { name, bytes: 7, modified: taken, about: Some(about) };
+        let kept = Kept { name, bytes: 7, modified: taken, about: Some(about), foreign: None };
         assert_eq!(
             kept_line(&kept),
             "2026-11-21-16-04.json\t2026-11-21T16:04:05Z\t7\tKoco\\u{9}Box\t5\\u{a}6\tfirm-jane.doe\\u{1b}[2J"
@@ -164,11 +167,11 @@ mod tests {
     fn a_backup_without_a_sidecar_has_null_where_people_read_a_question_mark() {
         let modified = "2026-11-21T16:04:05Z".parse().unwrap();
         let name = "2026-11-21-16-04.json".parse().unwrap();
-        let kept = Kept { name, bytes: 7, modified, about: None };
+        let kept = Kept { name, bytes: 7, modified, about: None, foreign: None };
         assert_eq!(kept_line(&kept), "2026-11-21-16-04.json\t2026-11-21T16:04:05Z\t7\t?\t?\t?");
         assert_eq!(
             kept_json(&kept).to_string(),
-            r#"{"name":"2026-11-21-16-04.json","taken":"2026-11-21T16:04:05Z","bytes":7,"product":null,"firmware":null,"by":null}"#
+            r#"{"name":"2026-11-21-16-04.json","taken":"2026-11-21T16:04:05Z","bytes":7,"product":null,"firmware":null,"by":null,"sealed":false}"#
         );
     }
 }

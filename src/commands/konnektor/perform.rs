@@ -3,7 +3,7 @@
 
 use super::super::jobs::Desk;
 use super::super::{Ended, Gone, Out, exit};
-use super::{failed, said, unknown_firmware};
+use super::{failed, said, unknown_firmware, visitor};
 use crate::asks::{Command, Data};
 use crate::config::Language;
 use crate::journal::started::Started;
@@ -22,7 +22,7 @@ pub(super) async fn run(
     (action, data): (&ActionName, Option<&Data>),
 ) -> Result<Ended, Ended> {
     let out = &desk.out;
-    let (driver, _) = desk.works.konnektors.open(id, out).await?;
+    let (driver, _) = desk.works.konnektors.open(id, visitor(started), out).await?;
     let data = match data {
         Some(data) => {
             let Some(json) = Json::of_data(&data.0) else {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 pub(super) use watch::end_cause;
-use watch::{Watcher, in_the_way, not_seen, replaced};
+use watch::{Watcher, in_the_way, moved, not_seen, replaced};
 
 use super::super::jobs::{Answers, Desk};
 use super::super::{Ended, Out, exit};
@@ -16,7 +16,7 @@ use super::backup::{By, take};
 use super::plans::{questions, results, show};
 use super::source::{called, given_of, whole_input, with_sum};
 use super::unfinished::{self, Unfinished, word};
-use super::{Known, backup, failed, said};
+use super::{Reached, backup, failed, said, visitor};
 use crate::asks::{self, Command, Restore, Source, Yes};
 use crate::config::Language;
 use crate::journal::started::Started;
@@ -47,8 +47,8 @@ pub(super) async fn run(
     (restore, yes): (&Restore, Yes),
 ) -> Result<Ended, Ended> {
     let wish = settle(desk, id, restore).await?;
-    let (driver, known) = desk.works.konnektors.open(id, &desk.out).await?;
-    let mut on = Work { started, desk, id, known, networks: Vec::new(), driver, unseen: Vec::new() };
+    let (driver, reached) = desk.works.konnektors.open(id, visitor(started), &desk.out).await?;
+    let mut on = Work { started, desk, id, reached, networks: Vec::new(), driver, unseen: Vec::new() };
     let done = on.restore(wish, yes).await;
     on.driver.logout().await;
     done
@@ -104,7 +104,7 @@ struct Work<'a> {
     started: &'a Started<Command>,
     desk: &'a Desk,
     id: &'a KonnektorId,
-    known: Known,
+    reached: Reached,
     networks: Vec<IpNet>,
     driver: Arc<dyn Konnektor>,
     /// Services that the box does not show, though it is about them.
@@ -160,7 +160,7 @@ impl Work<'_> {
         if let Some(old) = wish.old.as_ref().filter(|old| !wish.undo && old.sum.is_some() && old.sum != sum) {
             return Err(replaced(out, &called(&wish.source, out), old).await);
         }
-        self.networks = match self.known.networks.as_slice() {
+        self.networks = match self.reached.networks.as_slice() {
             [] => restore::around(self.driver.address()),
             listed => listed.to_vec(),
         };
@@ -269,14 +269,22 @@ impl Work<'_> {
             };
         }
         let by = (By::of(self.started), self.desk.works.clock.now());
-        let boxes = (self.driver.as_ref(), &self.known);
+        let boxes = (self.driver.as_ref(), &self.reached);
         let taken = take(&self.desk.works.konnektors, boxes, (&[], None), by, out).await?;
         out.say(match out.language {
             Language::English => format!("As it is now, the box is kept as {}.", taken.name),
             Language::German => format!("So wie es jetzt ist, ist das Gerät gesichert als {}.", taken.name),
         })
         .await?;
-        Ok((taken.identity, taken.reading, Some(taken.name)))
+        let reading = match taken.reading {
+            Some(reading) => Ok(reading),
+            // The site sealed it; what is planned on is read beside it.
+            None => backup::read(self.driver.as_ref(), &[], out).await?,
+        };
+        match reading {
+            Ok(reading) => Ok((taken.identity, reading, Some(taken.name))),
+            Err(e) => Err(failed(out, &e).await),
+        }
     }
 
     async fn plan(
@@ -391,7 +399,7 @@ impl Work<'_> {
         };
         let by = (self.desk.job.name.as_str(), self.desk.works.clock.now());
         let vault = &self.desk.works.konnektors.vault;
-        let recipients = &self.known.recipients;
+        let recipients = &self.reached.recipients;
         match vault.put_incoming(&self.id.site, &name, recipients, by, Arc::new(vec![bytes])).await {
             Ok(()) => Ok(name),
             Err(e) => Err(super::vault_failed(self.out(), &e).await),
@@ -417,19 +425,9 @@ impl Work<'_> {
     ) -> Result<Ended, Ended> {
         let (works, out, german) = (&self.desk.works, self.out(), self.german());
         results(out, &outcome).await?;
-        if outcome.address != self.known.spec.address {
+        if outcome.address != self.reached.home {
             record.address = Some(outcome.address.to_string());
-            out.line(match out.language {
-                Language::English => format!(
-                    "The box is at {0} now. In policy/sites/{1}.toml: address = \"{0}\"",
-                    outcome.address, self.id.site
-                ),
-                Language::German => format!(
-                    "Das Gerät ist jetzt unter {0}. In policy/sites/{1}.toml: address = \"{0}\"",
-                    outcome.address, self.id.site
-                ),
-            })
-            .await?;
+            moved(out, &outcome.address, &self.reached.file).await?;
         }
         let cause = end_cause(&outcome.end);
         let way_back = match out.language {

@@ -12,6 +12,10 @@ use crate::konnektor::archive::Sum;
 use crate::konnektor::given::BadGiven;
 use crate::konnektor::{Given, Profile};
 use crate::names::KonnektorId;
+use crate::vault::VaultError;
+
+/// How a file of age begins: what a site sealed, and somebody handed in as it is.
+const AGE: &[u8] = b"age-encryption.org/v1\n";
 
 /// Reads it, whatever form it has.
 pub(super) async fn given(
@@ -82,6 +86,9 @@ pub(super) async fn given_of(
     bytes: &Arc<zeroize::Zeroizing<Vec<u8>>>,
     profile: &Profile,
 ) -> Result<Given, Ended> {
+    if bytes.starts_with(AGE) {
+        return Err(super::vault_failed(out, &VaultError::SealedForSite).await);
+    }
     let (bytes, rules) = (Arc::clone(bytes), profile.clone());
     let read = tokio::task::spawn_blocking(move || Given::read(&mut bytes.as_slice(), &rules)).await;
     match read.unwrap_or(Err(BadGiven::Unread)) {

@@ -5,11 +5,11 @@ use super::super::jobs::Desk;
 use super::super::{Ended, exit};
 use super::backup::{By, ended, take};
 use super::check::look_through;
-use super::{Konnektors, changed, retire};
+use super::{Konnektors, boxes, changed, retire};
 use crate::asks::{Chore, Form};
 use crate::config::Language;
 use crate::journal::started::Routine;
-use crate::names::{BackupName, KonnektorId, ServiceName};
+use crate::names::{BackupName, ServiceName};
 
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(in crate::commands) async fn run_chore(
     let id = routine.konnektor();
     match routine.chore() {
         Chore::Backup { services } => {
-            let ended = backup(desk, id, services, upshot).await?;
+            let ended = backup(routine, desk, services, upshot).await?;
             tidy(routine, desk, upshot).await?;
             Ok(ended)
         }
@@ -48,16 +48,17 @@ pub(in crate::commands) async fn run_chore(
 }
 
 async fn backup(
+    routine: &Routine,
     desk: &Desk,
-    id: &KonnektorId,
     services: &[ServiceName],
     upshot: &mut Upshot,
 ) -> Result<Ended, Ended> {
     let (konnektors, out): (&Konnektors, _) = (&desk.works.konnektors, &desk.out);
+    let id = routine.konnektor();
     let now = desk.works.clock.now();
-    let (driver, known) = konnektors.open(id, out).await?;
+    let (driver, reached) = konnektors.open(id, boxes::nobody(routine), out).await?;
     let by = By { user: None, session: None, name: "schedule".into() };
-    let taken = take(konnektors, (driver.as_ref(), &known), (services, None), (by, now), out).await;
+    let taken = take(konnektors, (driver.as_ref(), &reached), (services, None), (by, now), out).await;
     driver.logout().await;
     let taken = taken?;
     upshot.made = Some(taken.name.clone());

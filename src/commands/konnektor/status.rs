@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::super::{Ended, Gone, Out, Works};
-use super::failed;
+use super::{failed, visitor};
 use crate::asks::{Command, Form};
 use crate::config::Language;
 use crate::journal::started::Started;
@@ -19,7 +19,7 @@ pub(super) async fn status(
     out: &Out,
     id: &KonnektorId,
 ) -> Result<Ended, Ended> {
-    let (driver, _) = works.konnektors.open(id, out).await?;
+    let (driver, _) = works.konnektors.open(id, visitor(started), out).await?;
     let identity = match driver.identify().await {
         Ok(identity) => identity,
         Err(e) => return Err(failed(out, &e).await),

@@ -11,7 +11,7 @@ use super::super::jobs::{Answers, Desk, Job};
 use super::super::{Ended, Gone, Out, Works, exit};
 use super::backup::{By, take};
 use super::source::given;
-use super::{backup, failed, said, unknown_firmware};
+use super::{backup, failed, said, unknown_firmware, visitor};
 use crate::asks::{Command, Form, Source, Yes};
 use crate::config::Language;
 use crate::journal::started::Started;
@@ -28,7 +28,7 @@ pub(super) async fn list(
     out: &Out,
     id: &KonnektorId,
 ) -> Result<Ended, Ended> {
-    let (driver, _) = works.konnektors.open(id, out).await?;
+    let (driver, _) = works.konnektors.open(id, visitor(started), out).await?;
     let services = match terminals::service(driver.profile()) {
         Ok(service) => [service],
         Err(e) => return Err(failed(out, &e).await),
@@ -77,7 +77,7 @@ pub(super) async fn remap(
 ) -> Result<Ended, Ended> {
     let (works, out) = (&desk.works, &desk.out);
     let german = out.language == Language::German;
-    let (driver, known) = works.konnektors.open(id, out).await?;
+    let (driver, reached) = works.konnektors.open(id, visitor(started), out).await?;
     let profile = driver.profile();
     let file = given(works, out, (id, source), desk.input.as_ref(), profile).await?;
     let old = match terminals::terminals_of(profile, &file) {
@@ -96,8 +96,16 @@ pub(super) async fn remap(
         }
     } else {
         let by = (By::of(started), works.clock.now());
-        let taken = take(&works.konnektors, (driver.as_ref(), &known), (&[], None), by, out).await?;
-        (taken.identity, taken.reading, Some(taken.name))
+        let taken = take(&works.konnektors, (driver.as_ref(), &reached), (&[], None), by, out).await?;
+        let reading = match taken.reading {
+            Some(reading) => Ok(reading),
+            // The site sealed it; what is compared is read beside it.
+            None => backup::read(driver.as_ref(), &[], out).await?,
+        };
+        match reading {
+            Ok(reading) => (taken.identity, reading, Some(taken.name)),
+            Err(e) => return Err(failed(out, &e).await),
+        }
     };
     if !profile.knows_firmware(&identity.firmware) && !started.allowances().any_firmware {
         return Err(unknown_firmware(out, &identity.firmware).await);

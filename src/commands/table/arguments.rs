@@ -122,6 +122,31 @@ pub(super) fn ordered(m: &ArgMatches) -> Option<Verb<Which>> {
     }
 }
 
+pub(super) fn ask() -> Vec<Arg> {
+    vec![
+        Arg::new("site").value_name("SITE").required(true).value_parser(parsed::<SiteName>()),
+        Arg::new("why").long("why").value_name("TEXT").required(true).num_args(1..),
+        Arg::new("for").long("for").value_name("30m").value_parser(a_span as fn(&str) -> _),
+        Arg::new("no-wait").long("no-wait").action(ArgAction::SetTrue),
+    ]
+}
+
+pub(super) fn asked(m: &ArgMatches) -> Option<Verb<Which>> {
+    let lasts = m.get_one::<Duration>("for").copied().unwrap_or(Duration::from_mins(30));
+    Some(Verb::Ask {
+        site: m.get_one::<SiteName>("site")?.clone(),
+        why: a_reason(&m.get_many::<String>("why")?.map(String::as_str).collect::<Vec<_>>().join(" "))?,
+        minutes: u32::try_from(lasts.as_secs().div_ceil(60)).ok()?,
+        wait: !m.get_flag("no-wait"),
+    })
+}
+
+/// What the practice reads: something, and not a page. The client's shell has taken the quotes, or left them.
+fn a_reason(text: &str) -> Option<String> {
+    let text = text.trim_matches(['"', '\'', ' ']);
+    (3..=200).contains(&text.chars().count()).then(|| text.to_owned())
+}
+
 /// `backup`, `konnektor-backup`, `hop-backup`: a command's name needs no blanks here.
 fn a_family(text: &str) -> Result<Family, BadName> {
     let bad = BadName { what: "command", form: "one such as backup, status or hop-backup" };

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::factor::{Provider, Providers, Verdict};
+use crate::identity::Ended;
 use crate::names::SessionId;
 
 /// Takes codes that are "right", until `patience` is over; or only gives its verdict.
@@ -76,7 +77,11 @@ fn factor(first: Arc<Scripted>, second: Option<Arc<Scripted>>, menu: bool) -> Se
 
 fn trial(factor: &SecondFactor) -> Trial {
     let key = format!("SHA256:{}", "A".repeat(43)).parse().unwrap();
-    let on = Connection { session: SessionId::new(1, 2), from: "203.0.113.7:50122".parse().unwrap() };
+    let on = Connection {
+        session: SessionId::new(1, 2),
+        from: "203.0.113.7:50122".parse().unwrap(),
+        ended: Ended::default(),
+    };
     factor.trial(&"firm-jane.doe".parse().unwrap(), &key, &on, "a test")
 }
 

@@ -262,9 +262,12 @@ fn is_for_good(error: &Error) -> bool {
     )
 }
 
-/// A login is not tried again and again, lest the account be locked.
+/// A login is not tried again and again, lest the account be locked; nor a site's door that was closed meanwhile.
 fn is_of_account(error: &Error) -> bool {
-    matches!(error, Error::LoginFailed | Error::PasswordChangeForced | Error::Setup)
+    matches!(
+        error,
+        Error::LoginFailed | Error::PasswordChangeForced | Error::Setup | Error::SiteRefused { .. }
+    )
 }
 
 fn is_of_certificate(error: &Error) -> bool {

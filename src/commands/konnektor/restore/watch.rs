@@ -6,13 +6,13 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::super::super::jobs::Desk;
-use super::super::super::{Ended, Out, exit};
+use super::super::super::{Ended, Gone, Out, exit};
 use super::super::plans::told;
 use super::super::said;
 use super::super::unfinished::{self, Unfinished};
 use crate::config::Language;
 use crate::konnektor::restore::{End, Event, Kind, Step, StepResult, Stop, Watch};
-use crate::names::{KonnektorId, ServiceName};
+use crate::names::{HostPort, KonnektorId, ServiceName};
 
 /// For the journal.
 pub(in super::super) fn end_cause(end: &End) -> String {
@@ -37,6 +37,15 @@ pub(super) async fn in_the_way(out: &Out, old: &Unfinished) -> Ended {
         ),
     };
     said(out, sentence, exit::FAILED, "unfinished-restore".into()).await
+}
+
+/// Where the box is now, and where that is to be written down.
+pub(super) async fn moved(out: &Out, to: &HostPort, file: &str) -> Result<(), Gone> {
+    out.line(match out.language {
+        Language::English => format!("The box is at {to} now. In {file}: address = \"{to}\""),
+        Language::German => format!("Das Gerät ist jetzt unter {to}. In {file}: address = \"{to}\""),
+    })
+    .await
 }
 
 /// Notes each step before it is done, and tells how far it is.

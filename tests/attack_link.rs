@@ -1,0 +1,203 @@
+//! A site's machine that was taken over, against the gateway: floods, huge lines, wrong order, endless streams and channels.
+//! Bounded, dropped, journalled; and everybody else goes on.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod door;
+mod practice;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use door::{Door, Setup};
+use pforte::link::frames::{ToGateway, ToSite};
+use pforte::link::{Mux, write_line};
+use practice::{IDENT, Practice, SITE, bare, fingerprint, hello, public};
+use russh::Disconnect;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const WITHIN: Duration = Duration::from_secs(30);
+const OTHER: &str = "praxis-meier";
+
+async fn gate() -> (Door, SocketAddr) {
+    let other = "name = \"Praxis Meier\"\ndomain = \"praxis-meier.example\"\nvia = \"link\"\n";
+    let setup = Setup {
+        files: vec![
+            ("keys/sites/praxis-mueller.pub", public(1), 0o644),
+            ("keys/sites/praxis-meier.pub", public(2), 0o644),
+        ],
+        sites: vec![(OTHER.to_owned(), other.to_owned())],
+        ..Setup::default()
+    };
+    let door = Door::open(setup).await;
+    let gateway = ([127, 0, 0, 1], door.port).into();
+    (door, gateway)
+}
+
+async fn over(mux: &Mux) {
+    tokio::time::timeout(WITHIN, mux.gone().cancelled()).await.expect("the link is not ended");
+}
+
+/// The gateway's own resident memory is the tests': one process. KiB.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_out_of_order_too_long_or_not_understood_end_the_link_and_are_journalled() {
+    let (door, gateway) = gate().await;
+    let other = Practice::of(gateway, OTHER, fingerprint(door.path()), 2).await;
+    let mut refused = 0;
+    for how in
+        ["before-hello", "second-hello", "unknown", "long", "no-json", "flood", "own-stream", "no-version"]
+    {
+        let mut site = bare(gateway, SITE, 1).await;
+        if !matches!(how, "before-hello" | "no-version") {
+            write_line(&mut site.to, &hello()).await.unwrap();
+            assert!(matches!(site.lines.next::<ToSite>().await.unwrap(), ToSite::Hello { .. }));
+        }
+        let mut held = Vec::new();
+        match how {
+            "before-hello" => write_line(&mut site.to, &ToGateway::Changed).await.unwrap(),
+            "no-version" => {
+                let none = ToGateway::Hello { version: 0, software: "x".into() };
+                write_line(&mut site.to, &none).await.unwrap();
+            }
+            "second-hello" => write_line(&mut site.to, &hello()).await.unwrap(),
+            "unknown" => site.to.write_all(b"{\"is\":\"open-sesame\"}\n").await.unwrap(),
+            "long" => {
+                let long = vec![b'x'; 1 << 20];
+                site.to.write_all(&long).await.ok();
+            }
+            "no-json" => site.to.write_all(b"\x00\xff\x80 }\n").await.unwrap(),
+            "flood" => {
+                for number in 0..5_000 {
+                    if write_line(&mut site.to, &ToGateway::Alive { number }).await.is_err() {
+                        break;
+                    }
+                }
+            }
+            _ => {
+                let mut stream = site.mux.open().await.unwrap();
+                stream.write_all(b"x").await.ok();
+                stream.flush().await.ok();
+                held.push(stream);
+            }
+        }
+        over(&site.mux).await;
+        refused += 1;
+        let lines = door.wait_for("refused", refused).await;
+        let last = lines.last().unwrap();
+        assert_eq!(last["target"], "link", "{how}: {last:#}");
+        assert_eq!((&last["site"], last["key"].is_string()), (&SITE.into(), true), "{how}: {last:#}");
+    }
+    assert!(!other.is_over(), "another site's link goes on");
+    assert!(door.house.front().works.uplinks.link(&OTHER.parse().unwrap()).is_some());
+    assert!(door.house.front().works.uplinks.link(&SITE.parse().unwrap()).is_none());
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_streams_and_channels_are_bounded_and_the_technicians_go_on() {
+    let (door, gateway) = gate().await;
+    let before = resident();
+    // Streams without end, of which nobody reads anything; in yamux' own frames it may be as rude as it likes.
+    let handle = practice::ssh(gateway, &format!("site:{SITE}"), 1, IDENT).await.unwrap();
+    let channel = handle.channel_open_session().await.unwrap();
+    channel.request_subsystem(true, pforte::link::SUBSYSTEM).await.unwrap();
+    let mut raw = channel.into_stream();
+    // SYN of stream after stream (yamux' spec: version, type, flags, stream, length), 100,000 of them.
+    let mut frames = Vec::new();
+    for stream in 0..100_000_u32 {
+        frames.extend_from_slice(&[0, 1, 0, 1]);
+        frames.extend_from_slice(&(2 * stream + 1).to_be_bytes());
+        frames.extend_from_slice(&0_u32.to_be_bytes());
+    }
+    let flood = tokio::time::timeout(WITHIN, async {
+        raw.write_all(&frames).await.ok();
+        let mut sink = Vec::new();
+        raw.read_to_end(&mut sink).await.ok();
+    });
+    let (flood, login) = tokio::join!(flood, door.ssh(&["whoami"]));
+    assert!(flood.is_ok(), "the flood is cut");
+    assert_eq!(login.code, 0, "{login:?}");
+    // Data beyond any window.
+    let handle = practice::ssh(gateway, &format!("site:{SITE}"), 1, IDENT).await.unwrap();
+    let channel = handle.channel_open_session().await.unwrap();
+    channel.request_subsystem(true, pforte::link::SUBSYSTEM).await.unwrap();
+    let mut raw = channel.into_stream();
+    let mut frames = vec![0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0];
+    frames.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 1]);
+    frames.extend_from_slice(&(64_u32 << 20).to_be_bytes());
+    raw.write_all(&frames).await.unwrap();
+    let piece = vec![b'x'; 1 << 20];
+    let beyond = tokio::time::timeout(WITHIN, async {
+        for _ in 0..64 {
+            if raw.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+        let mut sink = Vec::new();
+        raw.read_to_end(&mut sink).await.ok();
+    });
+    assert!(beyond.await.is_ok(), "what is beyond the window is cut");
+    // Channels and global requests without end, behind the subsystem and before it.
+    let handle = practice::ssh(gateway, &format!("site:{SITE}"), 1, IDENT).await.unwrap();
+    let mut opened = 0;
+    for _ in 0..200 {
+        opened += usize::from(handle.channel_open_session().await.is_ok());
+    }
+    assert!(opened <= 1, "{opened}");
+    handle.disconnect(Disconnect::ByApplication, "", "").await.ok();
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB more than before");
+    let login = door.ssh(&["whoami"]).await;
+    assert_eq!(login.code, 0, "{login:?}");
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_takes_nothing_or_says_nothing_loses_its_link() {
+    let (door, gateway) = gate().await;
+    // An ident and nothing else: gone with its grace; one that never comes that far too.
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(gateway).await.unwrap();
+        stream.write_all(format!("{IDENT}\r\n").as_bytes()).await.unwrap();
+        silent.push(stream);
+    }
+    // A link that asks nothing and reads nothing: the lines for it are dropped, nobody waits.
+    let mut mute = bare(gateway, SITE, 1).await;
+    write_line(&mut mute.to, &hello()).await.unwrap();
+    door.wait_for("link", 1).await;
+    for _ in 0..20 {
+        assert_eq!(door.ssh(&["konnektor", "status"]).await.code, 0);
+    }
+    for mut stream in silent {
+        let ended = tokio::time::timeout(WITHIN, async {
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).await.ok();
+        });
+        assert!(ended.await.is_ok(), "the grace ends it");
+    }
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_site_says_of_itself_reaches_journal_and_screens_short_and_without_control_characters() {
+    let (door, gateway) = gate().await;
+    let mut site = bare(gateway, SITE, 1).await;
+    let rude = format!("\x1b[2J\x07\u{202e}{}", "A".repeat(10_000));
+    let said = ToGateway::Hello { version: 1, software: rude.clone() };
+    write_line(&mut site.to, &said).await.unwrap();
+    door.wait_for("link", 1).await;
+    write_line(&mut site.to, &ToGateway::Bye { reason: rude }).await.unwrap();
+    let links = door.wait_for("link", 2).await;
+    for line in &links {
+        let cause = line["cause"].as_str().unwrap();
+        assert!(cause.len() < 600 && !cause.contains(['\x1b', '\x07', '\u{202e}']), "{cause:?}");
+    }
+    door.close().await;
+}
