@@ -153,10 +153,10 @@
 //! | a refused password is sent once; what ended is begun again once | `tests/konnektor_faults.rs`, `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs` |
 //! | without a gateway: no unknown certificate, no password in any output, no file overwritten; cut anywhere, resumed or undone | `tests/direct.rs`, `tests/direct_restore.rs` |
 //! | the site's page does nothing without its PIN, a session, that session's token, our Host and our Origin | `tests/site_page.rs` |
-//! | text of gateways and technicians is shown as text, whatever it holds; even what they name oddly has its button | `tests/site_page.rs`, `site::page::text::tests` |
+//! | text of gateways and technicians is shown as text, whatever it holds; even what they name oddly has its button | `tests/site_page_hostile.rs`, `site::page::text::tests` |
 //! | a PIN is guessed five times, then ever slower; never faster by guessing at once | `tests/site_page.rs`, `site::page::attempts::tests` |
 //! | the page is used by keyboard alone, without JavaScript, and axe finds nothing in any state | `tests/site_page_browser.rs` |
-//! | a visit's report is checked with ssh-keygen by the very command that the page shows | `tests/site_page.rs` |
+//! | a visit's report is checked with ssh-keygen by the very command that the page shows | `tests/site_page_hostile.rs` |
 //! | what is not publicly known of a make is not tried, and says so by name | `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs` |
 //! | an action's data fits its schema, and becomes one segment of a path at most | `konnektor::perform::tests`, `konnektor::profile::ways::tests` |
 //! | a box behind a link: byte for byte what the direct driver gives, every error as it is, no password or session's proof on the wire | `tests/link_konnektor.rs`, `konnektor::error::wire` |
