@@ -133,11 +133,9 @@ impl House {
         let journal =
             Journal::open(&dir.join(&storage.journal), journal_key, clock.clone(), Options::default())
                 .await?;
-
         let control = Control::bind(&dir.join(&storage.control), &gateway.control_group)
             .await
             .context("the operator's socket")?;
-
         let mut helpers = Vec::new();
         let (alarm, alarms) = tokio::sync::mpsc::channel(ALARMS);
         let callbacks = match &gateway.callback {
