@@ -62,6 +62,8 @@ enum Doing {
         #[arg(long)]
         name: SiteName,
     },
+    /// Make a new PIN for the page, say it once, and keep its hash; it counts from the next start on.
+    Pin,
     /// The switch, who may come, who is in, the lights.
     Status {
         /// As JSON.
@@ -170,7 +172,7 @@ impl Doing {
             Self::End { visit } => Action::End { visit },
             Self::Standing { order: Order::Backup, to } => Action::BackupOnly { on: to == OnOff::On },
             Self::Standing { order: Order::WhenPossible, to } => Action::WhenPossible { on: to == OnOff::On },
-            Self::Serve | Self::Init { .. } | Self::Status { .. } | Self::Report { .. } => return None,
+            Self::Serve | Self::Init { .. } | Self::Pin | Self::Status { .. } | Self::Report { .. } => return None,
         })
     }
 }
@@ -181,6 +183,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> u8 {
     match doing {
         Doing::Serve => serve(&place.config, stop).await,
         Doing::Init { dir, name } => made(&dir, &name),
+        Doing::Pin => new_pin(&place.config),
         Doing::Status { .. }
         | Doing::Report { .. }
         | Doing::Open { .. }
@@ -197,6 +200,20 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> u8 {
                 CONFIGURATION
             }
         },
+    }
+}
+
+fn new_pin(dir: &Path) -> u8 {
+    match init::new_pin(dir, &Random::system()) {
+        Ok(pin) => {
+            say(&format!("{}\n", pin.reveal()));
+            complain("systemctl restart pforte-site");
+            0
+        }
+        Err(e) => {
+            complain(&e.to_string());
+            FAILED
+        }
     }
 }
 
@@ -257,6 +274,7 @@ async fn asked(doing: Doing, path: &Path, language: Language) -> u8 {
         Doing::Report { json, verify, .. } => (*json, *verify),
         Doing::Serve
         | Doing::Init { .. }
+        | Doing::Pin
         | Doing::Open { .. }
         | Doing::Close
         | Doing::Allow { .. }

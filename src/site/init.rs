@@ -55,6 +55,25 @@ pub fn run(dir: &Path, name: &SiteName, random: &Random) -> io::Result<Made> {
     Ok(Made { public, pin })
 }
 
+/// Another PIN for the page of the site in `dir`; the old one is gone with it.
+///
+/// # Errors
+/// The disk's.
+pub fn new_pin(dir: &Path, random: &Random) -> io::Result<Secret> {
+    let pin = pin::fresh(random);
+    let hash = PinHash::of(&pin, random).map_err(io::Error::other)?;
+    let (path, fresh) = (dir.join(PIN), dir.join("secrets/pin.new"));
+    std::fs::remove_file(&fresh).or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+    write_new(&fresh, format!("{}\n", hash.reveal()).as_bytes(), 0o600)?;
+    // The service reads it: it stays its owner's.
+    if let Ok(old) = path.metadata() {
+        use std::os::unix::fs::MetadataExt as _;
+        std::os::unix::fs::chown(&fresh, Some(old.uid()), Some(old.gid()))?;
+    }
+    std::fs::rename(&fresh, &path)?;
+    Ok(pin)
+}
+
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(content)?;

@@ -3,6 +3,7 @@
 
 mod deeds;
 pub mod shelf;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -31,8 +32,6 @@ const BYTES: usize = 8 << 20;
 const ALL_BYTES: usize = 24 << 20;
 /// Visits that are not on the shelf yet.
 const MOST: usize = 64;
-/// Deeds that the page shows of somebody who is in.
-const SHOWN: usize = 200;
 /// Lines that came before their session's first stream: number, bytes, age.
 const EARLY: (usize, usize, Duration) = (500, 1 << 20, Duration::from_mins(1));
 /// Sessions that were ended here and come no more.
@@ -465,45 +464,5 @@ impl Visit {
         (self.bytes, self.changed) = (self.bytes + bytes, true);
         self.lines.push(line);
         bytes
-    }
-
-    fn presence(&self) -> Presence {
-        let mut at: Vec<String> = self.streams.values().cloned().collect();
-        at.dedup();
-        Presence {
-            visit: self.name.clone(),
-            user: self.user.clone(),
-            firm: self.firm.clone(),
-            since: self.since,
-            why: self.why.clone(),
-            at,
-            deeds: self.deeds.iter().skip(self.deeds.len().saturating_sub(SHOWN)).cloned().collect(),
-        }
-    }
-
-    fn past(&self, reported: bool) -> Past {
-        Past {
-            visit: self.name.clone(),
-            user: self.user.clone(),
-            firm: self.firm.clone(),
-            why: self.why.clone(),
-            since: self.since,
-            until: self.last.0.max(self.since),
-            ended: self.last.1.as_str().to_owned(),
-            deeds: self.deeds.len(),
-            reported,
-        }
-    }
-
-    fn report(&self, (site, title): (&str, &str)) -> desk::Visit {
-        desk::Visit {
-            site: site.to_owned(),
-            title: title.to_owned(),
-            gateway: self.via.title.clone(),
-            past: self.past(true),
-            deeds_done: self.deeds.clone(),
-            left_out: self.left_out,
-            lines: self.lines.clone(),
-        }
     }
 }
