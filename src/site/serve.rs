@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Settings;
 use super::desk::{Desk, View};
 use super::hall::Hall;
 use super::konnektor::Shelf;
+use super::page;
 use super::premises::Premises;
 use super::socket::Socket;
 use super::time::Time;
@@ -26,6 +28,12 @@ pub enum NotServed {
     /// The state's folder, or the socket in it.
     #[error("{0}")]
     State(#[from] std::io::Error),
+    /// The page's address.
+    #[error("page: {0}: {1}")]
+    Page(std::net::SocketAddr, std::io::Error),
+    /// The page's PIN.
+    #[error("page: pin: {0}")]
+    Pin(#[from] page::BadPin),
 }
 
 /// Serves the site in `dir` until `stop`.
@@ -40,14 +48,21 @@ pub async fn run(
 ) -> Result<(), NotServed> {
     let settings = Settings::load(dir).map_err(NotServed::Configuration)?;
     let boxes = Shelf::of(dir, &settings, clock.clone()).map_err(NotServed::Configuration)?;
+    let page = match &settings.page {
+        Some(page) => Some(page_of(page, &clock, &random).await?),
+        None => None,
+    };
     let socket = Socket::bind(&settings.socket).await?;
     let premises = Premises::open(settings, Time::system(clock), random, Arc::new(boxes))?;
     let hall = Hall::new(premises);
     let ending = CancellationToken::new();
-    let tasks = [
+    let mut tasks = vec![
         tokio::spawn(Arc::clone(&hall).run(ending.clone())),
         tokio::spawn(socket.serve(hall.clone(), ending.clone())),
     ];
+    if let Some(settings) = page {
+        tasks.push(tokio::spawn(page::serve(hall.clone(), settings, ending.clone())));
+    }
     let told = tokio::spawn(tell(hall.clone()));
     let alive = tokio::spawn(service::alive());
     service::ready();
@@ -63,6 +78,31 @@ pub async fn run(
     told.abort();
     alive.abort();
     Ok(())
+}
+
+/// The page's listeners and PIN. Without an address of the practice's network, which may have changed, there is still the
+/// page on this machine, and the link.
+async fn page_of(
+    set: &super::config::Page,
+    clock: &Clock,
+    random: &Random,
+) -> Result<page::Settings, NotServed> {
+    let here = TcpListener::bind(set.listen).await.map_err(|e| NotServed::Page(set.listen, e))?;
+    let mut listeners = vec![page::Listener::plain(here)];
+    if let Some(lan) = set.lan {
+        match TcpListener::bind(lan).await {
+            Ok(listener) => listeners.push(page::Listener::plain(listener)),
+            Err(e) => tracing::error!("page: {lan}: {e}; it is served on {} alone", set.listen),
+        }
+    }
+    Ok(page::Settings {
+        listeners,
+        hosts: Vec::new(),
+        pin: page::PinHash::parse(set.pin.reveal())?,
+        idle: page::IDLE,
+        clock: clock.clone(),
+        random: random.clone(),
+    })
 }
 
 /// `systemctl status` shows how the switch stands.
