@@ -24,7 +24,6 @@ pub use limits::{Doorkeeper, Penalty};
 pub use registry::Registry;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -34,9 +33,10 @@ use arc_swap::ArcSwap;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
 use russh::{Disconnect, server};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::authority::Authorities;
@@ -57,7 +57,7 @@ use crate::relay::Relays;
 use crate::sentences;
 use crate::sentences::ascii;
 use crate::state::State;
-use crate::uplink::Uplinks;
+use crate::uplink::{Arrival, Uplinks};
 use arrivals::Arrivals;
 use connection::{Phase, Shared, prepare};
 use handler::Handler;
@@ -186,7 +186,8 @@ impl Front {
     }
 
     /// One connection from its first byte to its last line in the journal.
-    async fn connection(self: Arc<Self>, stream: TcpStream, from: SocketAddr, place: limits::Place) {
+    async fn connection(self: Arc<Self>, arrival: Arrival, place: limits::Place, begun: Instant) {
+        let Arrival { stream, from, said } = arrival;
         if let Err(e) = prepare(&stream) {
             tracing::debug!(%from, "socket: {e}");
             return;
@@ -197,6 +198,7 @@ impl Front {
         let connection = Connection { session, from, ended: Ended::default() };
         let ledger = Arc::new(Ledger::default());
         let (wire, line) = Wire::new(stream, Role::Server, ledger.clone());
+        let wire = wire.said(said);
         let (phase, phases) = watch::channel(Phase::Exchange);
         let shared = Arc::new(Shared {
             line,
@@ -215,7 +217,7 @@ impl Front {
         let handler = Handler::new(self.clone(), shared.clone());
         let ran = tokio::select! {
             ran = self.clone().run(wire, handler, shared.clone()) => ran,
-            phase = self.grace(phases) => Err(if phase == Phase::In {
+            phase = self.grace(phases, begun) => Err(if phase == Phase::In {
                 // Told why, and given the time to hear it.
                 shared.goodbye(Disconnect::ByApplication, ascii(self.old_text()));
                 tokio::time::timeout(Duration::from_secs(1), shared.line.gone()).await.ok();
@@ -260,10 +262,9 @@ impl Front {
         }
     }
 
-    /// Returns when the phase has lasted too long.
-    async fn grace(&self, mut phases: watch::Receiver<Phase>) -> Phase {
+    /// Returns when the phase has lasted too long; the first ones are counted from `begin`.
+    async fn grace(&self, mut phases: watch::Receiver<Phase>, begin: Instant) -> Phase {
         let limits = self.keeper.limits();
-        let begin = tokio::time::Instant::now();
         loop {
             let phase = *phases.borrow_and_update();
             let deadline = match phase {

@@ -3,6 +3,7 @@
 
 mod boxes;
 mod factors;
+mod listeners;
 mod nameplate;
 mod pins;
 mod relays;
@@ -20,7 +21,6 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use russh::keys::PrivateKey;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -133,11 +133,9 @@ impl House {
         let journal =
             Journal::open(&dir.join(&storage.journal), journal_key, clock.clone(), Options::default())
                 .await?;
-
         let control = Control::bind(&dir.join(&storage.control), &gateway.control_group)
             .await
             .context("the operator's socket")?;
-
         let mut helpers = Vec::new();
         let (alarm, alarms) = tokio::sync::mpsc::channel(ALARMS);
         let callbacks = match &gateway.callback {
@@ -162,7 +160,7 @@ impl House {
         for penalty in state.penalties(clock.now()).await? {
             keeper.remember(&penalty.source, &penalty.key, penalty.until);
         }
-        let (listeners, addresses) = bound(&gateway.listen).await?;
+        let (listeners, addresses) = listeners::bound(&gateway.listen)?;
         let (nameplate, ssh) = Nameplate::new(authorities, &gateway.reached_at(&addresses), clock.now());
         let language = gateway.language;
         let (rules, known) = boxes::rules(policy, &config.sites)?;
@@ -444,15 +442,6 @@ impl House {
 }
 
 /// Listeners, and where they listen.
-async fn bound(addresses: &[SocketAddr]) -> anyhow::Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        listeners.push(TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?);
-    }
-    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
-    Ok((listeners, addresses))
-}
-
 /// One TLS library for the whole process: aws-lc-rs.
 pub fn choose_tls_provider() {
     // A second call finds it chosen already.

@@ -121,6 +121,7 @@
 //! | a removed or expired key ends what it opened within a second | `tests/door_keys.rs`, `tests/past_holes.rs` (R57) |
 //! | a panic ends one session | `tests/past_holes*.rs` (R12, R32) |
 //! | every queue is bounded | `clippy.toml` bans unbounded ones; `tests/past_holes_load.rs` |
+//! | a storm of links, or of what pretends to be one, stands before no technician; a late link is still a link | `tests/door_link_storm.rs`, `benches/links.rs` |
 //! | unknown and forbidden look the same, in words and time | `tests/door_keys.rs`, `tests/door_alike.rs`, `tests/door_commands.rs`, `policy::tests` |
 //! | a moved file's hash is right or missing; hostile bytes cost bounded memory | `transfers` tests, `tests/transfers_*.rs` |
 //! | a changed, missing, moved or cut line is found and named | `tests/journal_damage.rs` |
@@ -160,7 +161,7 @@
 //! | an action's data fits its schema, and becomes one segment of a path at most | `konnektor::perform::tests`, `konnektor::profile::ways::tests` |
 //! | a box behind a link: byte for byte what the direct driver gives, every error as it is, no password or session's proof on the wire | `tests/link_konnektor.rs`, `konnektor::error::wire` |
 //! | a site that lies, floods, drips or stalls is not believed, held or waited for | `tests/link_hostile.rs` |
-//! | a gateway gets at a site's box what the visitor's family may, at addresses of the box's own networks | `tests/link_hostile.rs`, `site::konnektor::rights` |
+//! | a gateway gets at a site's box what the visitor's family may, at addresses of the box's own networks | `tests/link_hostile_gateway.rs`, `site::konnektor::rights` |
 //! | a backup that the site seals is opened by the site alone, and kept as it came | `tests/link_backups.rs` |
 //!
 //! What russh does not let us hold from outside is listed in `docs/ssh.md`; what broke other gateways, in `docs/past-holes.md`.

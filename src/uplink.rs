@@ -49,21 +49,18 @@ pub struct Settings {
     pub handshakes: usize,
     /// Handshakes of one source at once.
     pub per_source: usize,
+    /// For key exchange, login and subsystem, from when its turn has come; and again for its hello.
+    pub grace: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { most: 20_000, handshakes: 128, per_source: 16 }
+        Self { most: 20_000, handshakes: 128, per_source: 16, grace: Duration::from_secs(20) }
     }
 }
 
-/// How long the first bytes of a connection may take before it is taken for a technician's.
-const SORTING: Duration = Duration::from_millis(300);
-/// How long a link waits for its turn, and how long its handshake may take then.
+/// How long a link waits for its turn.
 const TURN: Duration = Duration::from_secs(20);
-/// Key exchange, login, and the link's first line, together.
-const GRACE: Duration = Duration::from_secs(20);
-
 /// Looks at the same keys between two that count.
 const RECHECKS: u32 = 20;
 
@@ -115,7 +112,8 @@ pub struct Link {
     key: Fingerprint,
     number: u64,
     opener: Opener,
-    tell: mpsc::Sender<ToSite>,
+    /// Boxed: a queue has room for 32 of whatever it holds from its beginning.
+    tell: mpsc::Sender<Box<ToSite>>,
     /// Cancelled when it has ended, or is to.
     gone: CancellationToken,
 }
@@ -166,24 +164,45 @@ impl Drop for Source<'_> {
     }
 }
 
-/// Is this connection a site's link? Looks at its first bytes and leaves them there.
-pub async fn is_link(stream: &TcpStream) -> bool {
+/// Whose first bytes these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// A site's link.
+    Link,
+    /// Anybody else, or nobody any more.
+    Other,
+    /// It cannot be told yet.
+    Unsaid,
+}
+
+/// A connection that was told from a technician's.
+pub struct Arrival {
+    /// The connection; what it said is still in it.
+    pub stream: TcpStream,
+    /// Where from.
+    pub from: SocketAddr,
+    /// Bytes of our own first line that it has been sent.
+    pub said: usize,
+}
+
+/// Is this connection a site's link? Looks at its first bytes until `patience` is over, and leaves them there.
+pub async fn first(stream: &TcpStream, patience: Duration) -> First {
     let mut first = [0; IDENT.len()];
     let looking = async {
         let mut seen = 0;
         loop {
             match stream.peek(&mut first).await {
-                Ok(n) if n == first.len() => return first == *IDENT.as_bytes(),
+                Ok(n) if n == first.len() && first == *IDENT.as_bytes() => return First::Link,
                 Ok(n) if n > seen && IDENT.as_bytes().starts_with(first.get(..n).unwrap_or_default()) => {
                     seen = n
                 }
                 // It began like one, and the rest is still to come.
                 Ok(n) if n == seen && n > 0 => tokio::time::sleep(Duration::from_millis(5)).await,
-                Ok(_) | Err(_) => return false,
+                Ok(_) | Err(_) => return First::Other,
             }
         }
     };
-    tokio::time::timeout(SORTING, looking).await.unwrap_or(false)
+    tokio::time::timeout(patience, looking).await.unwrap_or(First::Unsaid)
 }
 
 impl Uplinks {
@@ -232,7 +251,8 @@ impl Uplinks {
     }
 
     /// One link from its first byte to its last line in the journal.
-    pub async fn connection(self: Arc<Self>, stream: TcpStream, from: SocketAddr) {
+    pub async fn connection(self: Arc<Self>, arrival: Arrival) {
+        let Arrival { stream, from, said } = arrival;
         let Ok(_place) = self.places.clone().try_acquire_owned() else {
             tracing::info!(%from, cause = "too-many-links", "turned away");
             return;
@@ -250,25 +270,27 @@ impl Uplinks {
             return;
         };
         let (wire, line) = Wire::new(stream, Role::Server, Arc::new(Ledger::default()));
+        let wire = wire.said(said);
         let millis = u64::try_from(self.parts.clock.now().as_millisecond()).unwrap_or_default();
         let session = SessionId::new(millis, self.parts.random.draw());
         let (proven, proof) = tokio::sync::oneshot::channel();
         let handler = door::Door::new(self.clone(), (session, from), proven);
         let running = async {
-            match server::run_stream(self.parts.ssh.clone(), wire, handler).await {
+            // Boxed, as all steps are: then russh's task has the session, and nothing of the handshake stays here.
+            match Box::pin(server::run_stream(self.parts.ssh.clone(), wire, handler)).await {
                 Ok(running) => running.await.map_err(|e| e.to_string()),
                 Err(e) => Err(e.to_string()),
             }
         };
         let grown = async {
             let proof = tokio::select! {
-                proof = tokio::time::timeout(GRACE, proof) => proof,
+                proof = tokio::time::timeout(self.parts.settings.grace, proof) => proof,
                 () = self.stop.cancelled() => return,
             };
             // From here on it is no handshake any more.
             drop((turn, source));
             if let Ok(Ok(proof)) = proof {
-                self.clone().linked(proof, (session, from)).await;
+                Box::pin(self.clone().linked(proof, (session, from))).await;
             }
         };
         let mut grown = std::pin::pin!(grown);

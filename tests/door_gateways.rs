@@ -46,25 +46,21 @@ impl Shared {
     }
 
     fn url(&self) -> String {
-        match &self.server {
-            Some(server) => server.url("state"),
-            None => format!("sqlite:{}", self.folder.path().join("state.sqlite").display()),
-        }
+        let file = || format!("sqlite:{}", self.folder.path().join("state.sqlite").display());
+        self.server.as_ref().map_or_else(file, |server| server.url("state"))
     }
 
     /// The same state under another address, as an operator copies it.
     fn copy(&self) -> String {
-        match &self.server {
-            Some(server) => server.copy("state", "copied"),
-            None => {
-                let to = self.folder.path().join("copied.sqlite");
-                for end in ["", "-wal", "-shm"] {
-                    let name = |file: &str| self.folder.path().join(format!("{file}.sqlite{end}"));
-                    std::fs::copy(name("state"), name("copied")).unwrap();
-                }
-                format!("sqlite:{}", to.display())
-            }
+        if let Some(server) = &self.server {
+            return server.copy("state", "copied");
         }
+        let to = self.folder.path().join("copied.sqlite");
+        for end in ["", "-wal", "-shm"] {
+            let name = |file: &str| self.folder.path().join(format!("{file}.sqlite{end}"));
+            std::fs::copy(name("state"), name("copied")).unwrap();
+        }
+        format!("sqlite:{}", to.display())
     }
 }
 
@@ -72,7 +68,8 @@ impl Shared {
 async fn gateway(url: &str, like: Option<&Door>, setup: Setup) -> Door {
     let storage = format!("\n[storage]\nstate = \"{url}\"\nlost_after = \"2s\"\n");
     let more = format!("{}{storage}", setup.gateway_more);
-    let door = Door::open(Setup { gateway_more: more, rules: Some(RULES.into()), ..setup }).await;
+    let setup = Setup { gateway_more: more, rules: Some(RULES.into()), ..setup };
+    let door = Box::pin(Door::open(setup)).await;
     if let Some(like) = like {
         for file in ["jane", "jane.pub", &format!("keys/{JANE}.pub")] {
             std::fs::copy(like.path().join(file), door.path().join(file)).unwrap();
@@ -380,8 +377,7 @@ async fn the_password_of_the_state_stands_in_a_file_of_its_own_and_check_dials_n
     let open = check().await;
     assert!(open.code == 78 && open.stderr.contains("can be read by others"), "{open:?}");
     set_mode(&secret, 0o600);
-    let served = Served::start(&gate).await;
-    served.kill().await;
+    Served::start(&gate).await.kill().await;
     // A wrong one ends the start, and is in no line of it.
     std::fs::write(&secret, "falsch-geraten\n").unwrap();
     let mut serve = tokio::process::Command::new(env!("CARGO_BIN_EXE_pforte"));

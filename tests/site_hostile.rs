@@ -83,7 +83,8 @@ async fn streams_without_end_are_bounded() {
     let (target, _) = echo().await;
     let (mut gateway, mut site) = running().await;
     site.stop().await;
-    site.configure(&allowing(&[target]), &table(gateway.address, 1));
+    let quick = format!("{}[link]\nalive = \"2s\"\n", table(gateway.address, 1));
+    site.configure(&allowing(&[target]), &quick);
     drop(gateway.up().await);
     site.start().await;
     let talk = gateway.linked().await;

@@ -119,6 +119,11 @@ impl Gateway {
     pub async fn stop(self) -> Result<()> {
         end(self.child).await
     }
+
+    /// SIGKILL.
+    pub async fn kill(mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
 }
 
 impl Server for Gateway {

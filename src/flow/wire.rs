@@ -78,6 +78,8 @@ pub struct Wire {
     gulp: usize,
     /// Reads of the handshake and login that are still to come.
     early: u8,
+    /// Bytes of our first line that have been said already.
+    said: usize,
 }
 
 impl Wire {
@@ -85,7 +87,20 @@ impl Wire {
     pub fn new(stream: impl Into<Socket>, role: Role, ledger: Arc<Ledger>) -> (Self, Arc<Line>) {
         let stream = stream.into();
         let line = Arc::new(Line { stream, bytes_in: AtomicU64::new(0), bytes_out: AtomicU64::new(0) });
-        (Self { line: line.clone(), ledger, role, pause: None, gulp: GULP, early: EARLY }, line)
+        (Self { line: line.clone(), ledger, role, pause: None, gulp: GULP, early: EARLY, said: 0 }, line)
+    }
+
+    /// The first so many bytes that are to be written have gone out before: they are left out.
+    #[must_use]
+    pub fn said(self, bytes: usize) -> Self {
+        Self { said: bytes, ..self }
+    }
+
+    /// How much of `bytes` has been said already.
+    fn left_out(&mut self, bytes: usize) -> Option<usize> {
+        let said = self.said.min(bytes);
+        self.said -= said;
+        (said > 0).then_some(said)
     }
 
     /// Ready once it may read.
@@ -182,15 +197,21 @@ impl Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(said) = self.left_out(buf.len()) {
+            return Poll::Ready(Ok(said));
+        }
         self.poll_try(cx, |stream| stream.try_write(buf))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(said) = self.left_out(bufs.iter().map(|buf| buf.len()).sum()) {
+            return Poll::Ready(Ok(said));
+        }
         self.poll_try(cx, |stream| stream.try_write_vectored(bufs))
     }
 

@@ -7,6 +7,11 @@ use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac, server};
 use ssh_key::Certificate;
 
+/// How the gateway names itself (RFC 4253 §4.2), to technicians and to links alike.
+const IDENT: &str = "SSH-2.0-pforte";
+/// Its first line.
+pub(super) const FIRST_LINE: &[u8] = b"SSH-2.0-pforte\r\n";
+
 /// The configuration for every connection. `key` is the host key, Ed25519; clients that know the authority behind
 /// `certificate` are shown that, and all others the key alone.
 pub fn configuration(key: PrivateKey, certificate: Option<Certificate>) -> Arc<server::Config> {
@@ -61,7 +66,7 @@ fn settings(key: PrivateKey, certificate: Option<Certificate>) -> server::Config
     let mut methods = MethodSet::empty();
     methods.push(MethodKind::PublicKey);
     server::Config {
-        server_id: SshId::Standard("SSH-2.0-pforte".into()),
+        server_id: SshId::Standard(IDENT.into()),
         methods,
         // Refusals are slowed by `login`; here it would slow the partial success and the harmless `none` too.
         auth_rejection_time: Duration::ZERO,

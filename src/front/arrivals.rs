@@ -3,18 +3,25 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
+use super::algorithms::FIRST_LINE;
 use super::{Front, limits, proxy};
-use crate::uplink;
+use crate::uplink::{self, Arrival, First};
 
 /// Connections from load balancers whose header is awaited at the same time.
 const HEADERS: usize = 256;
 /// Connections whose first bytes are awaited at the same time, to tell a site's link; others are a technician's unseen.
 const SORTED: usize = 2048;
+/// How long first bytes are awaited by somebody who has no place yet. Every client that we know of says its name at once, or waits
+/// for ours.
+const SORTING: Duration = Duration::from_millis(300);
 
 /// What waits for its first bytes.
 pub(super) struct Arrivals {
@@ -45,7 +52,7 @@ impl Arrivals {
             Ok(turn) => Some(Box::pin(front.sorted(stream, from, turn))),
             Err(_) => {
                 let place = front.place(from)?;
-                Some(Box::pin(front.connection(stream, from, place)))
+                Some(Box::pin(front.connection(Arrival { stream, from, said: 0 }, place, Instant::now())))
             }
         }
     }
@@ -79,12 +86,39 @@ impl Front {
 
     /// A site's link, or a technician: their first bytes say which, and come at once.
     async fn sorted(self: Arc<Self>, stream: TcpStream, from: SocketAddr, turn: OwnedSemaphorePermit) {
-        let link = uplink::is_link(&stream).await;
+        let begun = Instant::now();
+        let first = uplink::first(&stream, SORTING).await;
         drop(turn);
-        if link {
-            Box::pin(self.uplinks.clone().connection(stream, from)).await;
-        } else if let Some(place) = self.place(from) {
-            Box::pin(self.connection(stream, from, place)).await;
+        let arrival = Arrival { stream, from, said: 0 };
+        match first {
+            First::Link => Box::pin(self.uplinks.clone().connection(arrival)).await,
+            First::Other => {
+                let Some(place) = self.place(from) else { return };
+                Box::pin(self.connection(arrival, place, begun)).await;
+            }
+            First::Unsaid => Box::pin(self.unsaid(arrival, begun)).await,
+        }
+    }
+
+    /// Somebody who is late, or waits for our name: a technician until they say otherwise, with a technician's place and grace.
+    /// In a storm of links some are late, and none of these is to be served among technicians.
+    async fn unsaid(self: Arc<Self>, mut arrival: Arrival, begun: Instant) {
+        let Some(place) = self.place(arrival.from) else { return };
+        let grace = self.keeper.limits().kex_grace.saturating_sub(begun.elapsed());
+        let asking = async {
+            arrival.stream.write_all(FIRST_LINE).await?;
+            arrival.said = FIRST_LINE.len();
+            std::io::Result::Ok(uplink::first(&arrival.stream, grace).await)
+        };
+        let first = tokio::select! {
+            first = tokio::time::timeout(grace, asking) => first,
+            () = self.stop.cancelled() => return,
+        };
+        if let Ok(Ok(First::Link)) = first {
+            drop(place);
+            Box::pin(self.uplinks.clone().connection(arrival)).await;
+        } else {
+            Box::pin(self.connection(arrival, place, begun)).await;
         }
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn begin(around: &Around<'_>) -> anyhow::Result<(Arc<Uplinks>, Vec<Jo
             most: limits.links,
             handshakes: limits.link_handshakes,
             per_source: limits.link_handshakes_per_source,
+            grace: limits.key_grace,
         },
     };
     let uplinks = Uplinks::new(parts, around.stop.child_token());

@@ -167,7 +167,8 @@ mod tests {
         assert_eq!(lines.next::<String>().await.unwrap(), "one");
         let mut bytes = Vec::new();
         while bytes.len() < 5 {
-            lines.bytes(&mut bytes, 5 - bytes.len()).await.unwrap();
+            let left = 5 - bytes.len();
+            lines.bytes(&mut bytes, left).await.unwrap();
         }
         assert_eq!(bytes, b"ab\ncd");
         lines.stirs().await;

@@ -15,7 +15,8 @@ use yamux::{Config, Connection, Mode};
 /// Ends of one connection: opens streams, and takes those of the other side.
 pub struct Mux {
     wishes: mpsc::Sender<oneshot::Sender<Result<Stream, MuxError>>>,
-    coming: mpsc::Receiver<Stream>,
+    /// Boxed: a queue has room for 32 of whatever it holds from its beginning, and most links never get one.
+    coming: mpsc::Receiver<Box<Stream>>,
     gone: CancellationToken,
 }
 
@@ -104,7 +105,7 @@ impl Mux {
 
     /// The next stream of the other side; `None`: the connection has ended.
     pub async fn next(&mut self) -> Option<Stream> {
-        self.coming.recv().await
+        self.coming.recv().await.map(|stream| *stream)
     }
 
     /// Cancelled when the connection has ended. Cancel it to end the connection.
@@ -135,7 +136,7 @@ struct Driver<T> {
     connection: Connection<Compat<T>>,
     wished: mpsc::Receiver<oneshot::Sender<Result<Stream, MuxError>>>,
     wish: Option<oneshot::Sender<Result<Stream, MuxError>>>,
-    arrived: mpsc::Sender<Stream>,
+    arrived: mpsc::Sender<Box<Stream>>,
     open: Arc<AtomicUsize>,
     most: usize,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -187,7 +188,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
             }
             match this.connection.poll_next_inbound(cx) {
                 Poll::Ready(Some(Ok(stream))) => {
-                    let stream = this.counted(stream);
+                    let stream = Box::new(this.counted(stream));
                     // Nobody takes it in time: dropped, and the other side learns that.
                     if let Err(e) = this.arrived.try_send(stream) {
                         tracing::debug!("a stream of a link is dropped: {e}");

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use ssh_key::{Algorithm, HashAlg, PrivateKey, PublicKey};
 
 use super::desk;
+use super::page::PinHash;
 use crate::config::{Document, Folder, KonnektorBox, Language, Place, Problems, Readable, Recipient, Table};
 use crate::link;
 use crate::names::{Firm, HostPort, KonnektorName, SiteName};
@@ -126,8 +127,8 @@ pub struct Page {
     pub listen: SocketAddr,
     /// In the practice's network.
     pub lan: Option<SocketAddr>,
-    /// What people type in there.
-    pub pin: Secret,
+    /// What people type in there, as it is kept.
+    pub pin: PinHash,
 }
 
 /// When and how the link is held.
@@ -352,10 +353,15 @@ fn switch(table: Option<Table<'_, '_>>, problems: &mut Problems) -> SwitchSettin
 fn page(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> Option<Page> {
     let listen = table.required::<SocketAddr>("listen", problems);
     let lan = table.parsed::<SocketAddr>("lan", problems);
+    let place = table.place();
     let pin = folder.secret(&mut table, "pin", problems);
     if !table.holds("pin") {
         table.missing("pin");
     }
+    let pin = pin.and_then(|kept| {
+        let hash = PinHash::parse(kept.reveal());
+        hash.map_err(|e| problems.add(place, format!("pin: {e}; `pforte site pin` sets a new one"))).ok()
+    });
     if let Some(listen) = &listen
         && !listen.value.ip().is_loopback()
     {

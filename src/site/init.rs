@@ -8,10 +8,10 @@ use std::path::Path;
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
 use super::config::FILE;
+use super::page::pin::{self, PinHash};
 use crate::names::SiteName;
 use crate::random::Random;
 use crate::secret::Secret;
-use crate::site::page::{self, PinHash};
 
 /// The shipped `site.toml`; `SITE` is the site's name.
 pub const EXAMPLE: &str = include_str!("../../contrib/site.toml");
@@ -46,17 +46,13 @@ pub fn run(dir: &Path, name: &SiteName, random: &Random) -> io::Result<Made> {
     key.set_comment(format!("pforte site {name}"));
     let text = key.to_openssh(LineEnding::LF).map_err(io::Error::other)?;
     write_new(&dir.join(KEY), text.as_bytes(), 0o600)?;
-    let pin = page::pin::fresh(random);
-    write_new(&dir.join(PIN), format!("{}\n", kept(&pin, random)?.reveal()).as_bytes(), 0o600)?;
+    let pin = pin::fresh(random);
+    let hash = PinHash::of(&pin, random).map_err(io::Error::other)?;
+    write_new(&dir.join(PIN), format!("{}\n", hash.reveal()).as_bytes(), 0o600)?;
     // Last: what is half made is no site.
     write_new(&toml, EXAMPLE.replace("SITE", name.as_str()).as_bytes(), 0o644)?;
     let public = key.public_key().to_openssh().map_err(io::Error::other)?;
     Ok(Made { public, pin })
-}
-
-/// Only its hash stands in the file; the PIN itself is said once.
-fn kept(pin: &Secret, random: &Random) -> io::Result<PinHash> {
-    PinHash::of(pin, random).map_err(io::Error::other)
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::desk::{About, Light, Shine};
+use super::desk::{About, Light};
 use super::links::{CLOCK, Phase, Status};
 use super::premises::Premises;
 use super::{dial, network};
@@ -209,9 +209,4 @@ fn reached(status: &Status, proxied: bool) -> Sentence {
 /// An address for people.
 fn shown(address: &HostPort) -> String {
     address.to_string()
-}
-
-/// Is it red?
-pub fn is_red(light: &Light) -> bool {
-    light.shine == Shine::Red
 }

@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::future::OptionFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::config::Settings;
+use super::config::{self, Settings};
 use super::desk::{Desk, View};
 use super::hall::Hall;
 use super::konnektor::Shelf;
-use super::page;
+use super::page::{self, Listener};
 use super::premises::Premises;
 use super::socket::Socket;
 use super::time::Time;
@@ -28,12 +29,6 @@ pub enum NotServed {
     /// The state's folder, or the socket in it.
     #[error("{0}")]
     State(#[from] std::io::Error),
-    /// The page's address.
-    #[error("page: {0}: {1}")]
-    Page(std::net::SocketAddr, std::io::Error),
-    /// The page's PIN.
-    #[error("page: pin: {0}")]
-    Pin(#[from] page::BadPin),
 }
 
 /// Serves the site in `dir` until `stop`.
@@ -48,22 +43,20 @@ pub async fn run(
 ) -> Result<(), NotServed> {
     let settings = Settings::load(dir).map_err(NotServed::Configuration)?;
     let boxes = Shelf::of(dir, &settings, clock.clone()).map_err(NotServed::Configuration)?;
+    let socket = Socket::bind(&settings.socket).await?;
     let page = match &settings.page {
-        Some(page) => Some(page_of(page, &clock, &random).await?),
+        Some(page) => Some(listening(page, &clock, &random).await?),
         None => None,
     };
-    let socket = Socket::bind(&settings.socket).await?;
     let premises = Premises::open(settings, Time::system(clock), random, Arc::new(boxes))?;
     let hall = Hall::new(premises);
     let ending = CancellationToken::new();
-    let mut tasks = vec![
+    let tasks = [
         tokio::spawn(Arc::clone(&hall).run(ending.clone())),
         tokio::spawn(socket.serve(hall.clone(), ending.clone())),
     ];
-    if let Some(settings) = page {
-        tasks.push(tokio::spawn(page::serve(hall.clone(), settings, ending.clone())));
-    }
     let told = tokio::spawn(tell(hall.clone()));
+    let paged = page.map(|page| tokio::spawn(page::serve(hall.clone(), page, ending.clone())));
     let alive = tokio::spawn(service::alive());
     service::ready();
     tracing::info!("the site is served");
@@ -75,30 +68,27 @@ pub async fn run(
             tracing::error!("a task of the site: {e}");
         }
     }
+    if let Some(Err(e)) = OptionFuture::from(paged).await {
+        tracing::error!("the page: {e}");
+    }
     told.abort();
     alive.abort();
     Ok(())
 }
 
-/// The page's listeners and PIN. Without an address of the practice's network, which may have changed, there is still the
-/// page on this machine, and the link.
-async fn page_of(
-    set: &super::config::Page,
-    clock: &Clock,
-    random: &Random,
-) -> Result<page::Settings, NotServed> {
-    let here = TcpListener::bind(set.listen).await.map_err(|e| NotServed::Page(set.listen, e))?;
-    let mut listeners = vec![page::Listener::plain(here)];
-    if let Some(lan) = set.lan {
-        match TcpListener::bind(lan).await {
-            Ok(listener) => listeners.push(page::Listener::plain(listener)),
-            Err(e) => tracing::error!("page: {lan}: {e}; it is served on {} alone", set.listen),
-        }
+/// The page's addresses are taken, before anything is dialled.
+async fn listening(page: &config::Page, clock: &Clock, random: &Random) -> Result<page::Settings, NotServed> {
+    let mut listeners = Vec::new();
+    for address in std::iter::once(page.listen).chain(page.lan) {
+        let socket = TcpListener::bind(address).await;
+        let socket = socket.map_err(|e| std::io::Error::new(e.kind(), format!("the page at {address}: {e}")))?;
+        tracing::info!("the page listens on http://{}", socket.local_addr()?);
+        listeners.push(Listener::plain(socket));
     }
     Ok(page::Settings {
         listeners,
         hosts: Vec::new(),
-        pin: page::PinHash::parse(set.pin.reveal())?,
+        pin: page.pin.clone(),
         idle: page::IDLE,
         clock: clock.clone(),
         random: random.clone(),

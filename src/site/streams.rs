@@ -36,17 +36,6 @@ pub trait Boxes: Send + Sync + 'static {
     async fn serve(&self, stream: Stream, head: Head);
 }
 
-/// No calls to any Konnektor.
-pub struct NoBoxes;
-
-#[async_trait]
-impl Boxes for NoBoxes {
-    async fn serve(&self, mut stream: Stream, _head: Head) {
-        let away = Reply::Away { cause: "no-konnektors-here".into(), error: None };
-        link::write_line(&mut stream, &away).await.ok();
-    }
-}
-
 /// The streams of one link. Dropped, all are cut.
 pub struct Streams {
     premises: Arc<Premises>,

@@ -79,7 +79,7 @@ impl Uplinks {
             open.insert(id.clone(), Waiting { site: site.clone(), user: asked.user.clone(), answer });
         }
         let asking = Asking { uplinks: self.clone(), link: link.clone(), id, left: false, answer: answered };
-        link.tell.send(ToSite::Ask(asked)).await.map_err(|_| NoWay::NoLink)?;
+        link.tell.send(Box::new(ToSite::Ask(asked))).await.map_err(|_| NoWay::NoLink)?;
         Ok(asking)
     }
 }
@@ -107,7 +107,7 @@ impl Drop for Asking {
     fn drop(&mut self) {
         if self.uplinks.asks.open().remove(&self.id).is_some() && !self.left {
             // A link whose queue is full is told nothing: the ask ends there by its own time.
-            self.link.tell.try_send(ToSite::AskGone { id: self.id.clone() }).ok();
+            self.link.tell.try_send(Box::new(ToSite::AskGone { id: self.id.clone() })).ok();
         }
     }
 }

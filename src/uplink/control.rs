@@ -11,12 +11,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use ssh_key::PublicKey;
-use tokio::io::{AsyncRead, AsyncWrite, WriteHalf};
+use tokio::io::{AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::door::Proof;
-use super::{GRACE, Link, Uplinks, sane};
+use super::{Link, Uplinks, sane};
 use crate::journal::{Entry, Event};
 use crate::link::frames::{ToGateway, ToSite};
 use crate::link::lease::{BadLease, Expected, Granted};
@@ -102,20 +102,40 @@ impl Drop for InForce {
     }
 }
 
+/// What goes over a link, once both sides have said hello.
+struct Way {
+    lines: Lines<ReadHalf<Stream>>,
+    to: Writing<WriteHalf<Stream>>,
+    told: mpsc::Receiver<Box<ToSite>>,
+    mux: Mux,
+}
+
 impl Uplinks {
     /// A machine has proven itself and asked for its link.
-    pub(super) async fn linked(self: Arc<Self>, proof: Proof, (session, from): (SessionId, SocketAddr)) {
+    pub(super) async fn linked(self: Arc<Self>, proof: Proof, whence: (SessionId, SocketAddr)) {
+        // Each step is boxed: a link lasts for months, and what only its beginning and its end need is not held meanwhile.
+        let Some((in_force, mut held, way)) = Box::pin(self.clone().greeted(proof, whence)).await else {
+            return;
+        };
+        let ended = Box::pin(self.control(&mut held, way)).await;
+        drop(in_force);
+        Box::pin(self.parted(&held, &ended)).await;
+    }
+
+    /// Hello, and the line in the journal: from then on it is a link.
+    async fn greeted(
+        self: Arc<Self>,
+        proof: Proof,
+        (session, from): (SessionId, SocketAddr),
+    ) -> Option<(InForce, Held, Way)> {
         let Proof { machine, key, channel } = proof;
         let mut mux = Mux::new(channel.into_stream(), false, Bounds::ORDINARY);
         let gone = mux.gone().clone();
-        let Ok(Some(control)) = tokio::time::timeout(GRACE, mux.next()).await else { return };
+        let grace = self.parts.settings.grace;
+        let control = tokio::time::timeout(grace, mux.next()).await.ok()??;
         let (reading, writing) = tokio::io::split(control);
         let mut lines = Lines::new(reading);
-        let hello = tokio::time::timeout(GRACE, lines.next::<ToGateway>()).await;
-        let Ok(Ok(ToGateway::Hello { version: VERSION.., software })) = hello else {
-            let line = self.line(&machine, session, from);
-            return self.refused(Entry { cause: Some("no-hello".into()), ..line }).await;
-        };
+        let hello = tokio::time::timeout(grace, lines.next::<ToGateway>()).await;
         let (tell, told) = mpsc::channel(QUEUE);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let link = Arc::new(Link {
@@ -128,11 +148,14 @@ impl Uplinks {
             tell,
             gone,
         });
-        let line = self.line(&machine, session, from);
-        let linked = Entry { cause: Some(format!("linked: {}", sane(&software))), ..line.clone() };
+        let Ok(Ok(ToGateway::Hello { version: VERSION.., software })) = hello else {
+            self.refused(Entry { cause: Some("no-hello".into()), ..line(&link, session) }).await;
+            return None;
+        };
+        let linked = Entry { cause: Some(format!("linked: {}", sane(&software))), ..line(&link, session) };
         if self.parts.journal.append(linked).await.is_err() {
             // No line, no link.
-            return;
+            return None;
         }
         let older = self.links().insert(link.site.clone(), link.clone());
         if let Some(older) = older {
@@ -143,7 +166,7 @@ impl Uplinks {
         let quota = Quota::per_second(std::num::NonZeroU32::new(20).unwrap_or(std::num::NonZeroU32::MIN))
             .allow_burst(std::num::NonZeroU32::new(200).unwrap_or(std::num::NonZeroU32::MIN));
         let held = Held {
-            link: link.clone(),
+            link,
             key,
             session,
             open: VecDeque::new(),
@@ -152,36 +175,23 @@ impl Uplinks {
             granted: Vec::new(),
             limiter: RateLimiter::direct(quota),
         };
-        let ended = Box::pin(self.control(held, (lines, writing), told, &mut mux)).await;
-        drop(in_force);
+        Some((in_force, held, Way { lines, to: Writing(writing), told, mux }))
+    }
+
+    /// The link's last line.
+    async fn parted(&self, held: &Held, ended: &Ended) {
         let cause = Some(ended.to_string());
+        let last = Entry { cause, ..line(&held.link, held.session) };
         if ended.is_a_breach() {
-            self.refused(Entry { cause: cause.clone(), ..line.clone() }).await;
+            self.refused(last.clone()).await;
         }
-        if self.parts.journal.append(Entry { cause, ..line }).await.is_err() {
-            tracing::error!(site = %link.site, "the end of a link could not be journalled");
-        }
-    }
-
-    fn line(&self, machine: &crate::identity::Machine, session: SessionId, from: SocketAddr) -> Entry {
-        Entry {
-            session: Some(session),
-            from: Some(from),
-            site: Some(machine.site().clone()),
-            key: Some(machine.key().clone()),
-            target: Some("link".into()),
-            ..Entry::new(Event::Link)
+        if self.parts.journal.append(last).await.is_err() {
+            tracing::error!(site = %held.link.site, "the end of a link could not be journalled");
         }
     }
 
-    async fn control(
-        &self,
-        mut held: Held,
-        (mut lines, writing): (Lines<impl AsyncRead + Unpin>, WriteHalf<Stream>),
-        mut told: mpsc::Receiver<ToSite>,
-        mux: &mut Mux,
-    ) -> Ended {
-        let mut to = Writing(writing);
+    async fn control(&self, held: &mut Held, way: Way) -> Ended {
+        let Way { mut lines, mut to, mut told, mut mux } = way;
         let hello = ToSite::Hello {
             version: VERSION,
             now: self.parts.clock.now(),
@@ -190,7 +200,7 @@ impl Uplinks {
         if let Err(ended) = to.send(&hello).await {
             return ended;
         }
-        if let Err(ended) = self.renew(&mut held, &mut to).await {
+        if let Err(ended) = self.renew(held, &mut to).await {
             return ended;
         }
         let mut heard = Instant::now();
@@ -205,7 +215,8 @@ impl Uplinks {
                 line = lines.next::<ToGateway>() => {
                     heard = Instant::now();
                     match line {
-                        Ok(line) => self.heard(line, &mut held, &mut to).await,
+                        // Boxed: it takes much more room than the wait for it.
+                        Ok(line) => Box::pin(self.heard(line, held, &mut to)).await,
                         Err(e) => Err(e.into()),
                     }
                 }
@@ -217,7 +228,7 @@ impl Uplinks {
                     if heard.elapsed() >= SILENCE {
                         Err(Ended::Silent)
                     } else {
-                        self.renew(&mut held, &mut to).await
+                        self.renew(held, &mut to).await
                     }
                 }
                 stream = mux.next() => Err(match stream {
@@ -320,6 +331,18 @@ impl Uplinks {
         }
         held.granted = granted;
         Ok(())
+    }
+}
+
+/// About this link.
+fn line(link: &Link, session: SessionId) -> Entry {
+    Entry {
+        session: Some(session),
+        from: Some(link.from),
+        site: Some(link.site.clone()),
+        key: Some(link.key.clone()),
+        target: Some("link".into()),
+        ..Entry::new(Event::Link)
     }
 }
 

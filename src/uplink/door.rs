@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use russh::server::{self, ChannelOpenHandle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty};
 use ssh_key::PublicKey;
@@ -25,8 +26,10 @@ pub struct Proof {
     pub channel: Channel<Msg>,
 }
 
-/// One connection's handler.
-pub struct Door {
+/// One connection's handler. Boxed: russh's task holds it in four places.
+pub struct Door(Box<Inside>);
+
+struct Inside {
     uplinks: Arc<Uplinks>,
     session: SessionId,
     from: SocketAddr,
@@ -47,20 +50,23 @@ impl Door {
         (session, from): (SessionId, SocketAddr),
         proven: oneshot::Sender<Proof>,
     ) -> Self {
-        Self { uplinks, session, from, machine: None, channel: None, proven: Some(proven) }
+        Self(Box::new(Inside { uplinks, session, from, machine: None, channel: None, proven: Some(proven) }))
     }
 
-    async fn refuse(&self, user: &str, cause: String) -> server::Auth {
+    /// Boxed: what is awaited in a callback lies in russh's task for as long as the link lives.
+    fn refuse<'a>(&'a self, user: &'a str, cause: String) -> BoxFuture<'a, server::Auth> {
         let line = Entry {
-            session: Some(self.session),
-            from: Some(self.from),
+            session: Some(self.0.session),
+            from: Some(self.0.from),
             claimed: Some(user.as_bytes().to_vec()),
             target: Some("link".into()),
             cause: Some(cause),
             ..Entry::new(Event::Refused)
         };
-        self.uplinks.refused(line).await;
-        no()
+        Box::pin(async move {
+            self.0.uplinks.refused(line).await;
+            no()
+        })
     }
 }
 
@@ -104,16 +110,16 @@ impl server::Handler for Door {
         user: &str,
         key: VerifiedPublicKey<'_>,
     ) -> Result<server::Auth, Broken> {
-        if self.machine.is_some() {
+        if self.0.machine.is_some() {
             return Ok(no());
         }
         let Some(site) = site_of(user) else {
             return Ok(self.refuse(user, "no-site-name".into()).await);
         };
-        let (keys, now) = (self.uplinks.parts.keys.load(), self.uplinks.parts.clock.now());
-        match keys.prove_machine(&site, &key, self.from.ip(), now) {
+        let (keys, now) = (self.0.uplinks.parts.keys.load(), self.0.uplinks.parts.clock.now());
+        match keys.prove_machine(&site, &key, self.0.from.ip(), now) {
             Ok(machine) => {
-                self.machine = Some((machine, key.public_key.clone()));
+                self.0.machine = Some((machine, key.public_key.clone()));
                 Ok(server::Auth::Accept)
             }
             Err(why) => Ok(self.refuse(user, why.to_string()).await),
@@ -126,8 +132,8 @@ impl server::Handler for Door {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Broken> {
-        if self.machine.is_some() && self.channel.is_none() && self.proven.is_some() {
-            self.channel = Some(channel);
+        if self.0.machine.is_some() && self.0.channel.is_none() && self.0.proven.is_some() {
+            self.0.channel = Some(channel);
             reply.accept().await;
             return Ok(());
         }
@@ -141,9 +147,9 @@ impl server::Handler for Door {
         session: &mut Session,
     ) -> Result<(), Broken> {
         if name == SUBSYSTEM
-            && self.channel.as_ref().is_some_and(|open| open.id() == channel)
+            && self.0.channel.as_ref().is_some_and(|open| open.id() == channel)
             && let (Some(channel), Some((machine, key)), Some(proven)) =
-                (self.channel.take(), self.machine.take(), self.proven.take())
+                (self.0.channel.take(), self.0.machine.take(), self.0.proven.take())
         {
             let id = channel.id();
             if proven.send(Proof { machine, key, channel }).is_ok() {

@@ -14,7 +14,7 @@ impl Uplinks {
     pub async fn tell(self: Arc<Self>, mut lines: mpsc::Receiver<Tapped>) {
         while let Some(Tapped { site, line }) = lines.recv().await {
             let Some(link) = self.link(&site) else { continue };
-            if link.tell.try_send(ToSite::Told { line }).is_err() {
+            if link.tell.try_send(Box::new(ToSite::Told { line })).is_err() {
                 tracing::debug!(%site, "a line for the site is dropped: it takes nothing");
             }
         }

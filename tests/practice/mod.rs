@@ -25,7 +25,7 @@ use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, SshId};
 use ssh_key::private::Ed25519Keypair;
 use ssh_key::{HashAlg, PrivateKey};
-use tokio::io::{AsyncWrite, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -65,7 +65,7 @@ pub async fn ssh(
 }
 
 pub async fn ssh_over(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     user: &str,
     seed: u8,
     ident: &str,

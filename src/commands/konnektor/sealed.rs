@@ -32,7 +32,8 @@ pub(super) async fn take(
         table.push_str(&super::backup::row(service, *read, *stripped, out.language));
     }
     for (service, why) in &missing {
-        table.push_str(&format!("{service}\t-\t{}\n", why.sentence(out.language == Language::German)));
+        let line = format!("{service}\t-\t{}\n", why.sentence(out.language == Language::German));
+        table.push_str(&line);
     }
     let names = |list: &[ServiceName]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     let foreign = Foreign {

@@ -80,7 +80,6 @@ pub async fn open(
     tokio::time::timeout(PATIENCE, opening).await.unwrap_or(Err(NoLine::Slow))
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else comes is no yes")]
 async fn opened(
     stream: TcpStream,
     site: &SiteName,
