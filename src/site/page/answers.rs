@@ -269,7 +269,24 @@ pub(super) fn visit_name(Path(file): Path<String>) -> Option<(String, String)> {
     is_visit(id).then(|| (id.to_owned(), kind.to_owned()))
 }
 
-/// Can it be a visit's name? It stands in paths, files' names and a command line.
+/// Can it be a visit's name? It stands in paths, files' names and a command line, where a first dash would be an option.
 pub(super) fn is_visit(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric())
+    let letters = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    (1..=64).contains(&id.len()) && !id.starts_with('-') && id.bytes().all(letters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_visit_is_a_session_or_one_of_its_numbers_and_no_path_or_option() {
+        for good in ["01JDJZZZQ8VYH2T6XWZ4R7N9AB", "01JDJZZZQ8VYH2T6XWZ4R7N9AB-2"] {
+            assert!(is_visit(good), "{good}");
+            assert_eq!(visit_name(Path(format!("{good}.json"))), Some((good.into(), "json".into())));
+        }
+        for bad in ["", "-f", "..", "../x", "a/b", "a b", "a;b", "a$b", "ä", "x".repeat(65).as_str()] {
+            assert!(!is_visit(bad), "{bad}");
+        }
+    }
 }
