@@ -81,7 +81,8 @@ async fn listening(page: &config::Page, clock: &Clock, random: &Random) -> Resul
     let mut listeners = Vec::new();
     for address in std::iter::once(page.listen).chain(page.lan) {
         let socket = TcpListener::bind(address).await;
-        let socket = socket.map_err(|e| std::io::Error::new(e.kind(), format!("the page at {address}: {e}")))?;
+        let socket =
+            socket.map_err(|e| std::io::Error::new(e.kind(), format!("the page at {address}: {e}")))?;
         tracing::info!("the page listens on http://{}", socket.local_addr()?);
         listeners.push(Listener::plain(socket));
     }
