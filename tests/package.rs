@@ -36,7 +36,15 @@ fn the_package_holds_the_program_its_units_users_and_documents_and_starts_nothin
     let target = program.parent().unwrap().parent().unwrap();
     let mut build = Command::new("cargo");
     build
-        .args(["deb", "--no-build", "--no-strip", "--no-separate-debug-symbols", "--profile=dev", "--offline", "--output"])
+        .args([
+            "deb",
+            "--no-build",
+            "--no-strip",
+            "--no-separate-debug-symbols",
+            "--profile=dev",
+            "--offline",
+            "--output",
+        ])
         .arg(dir.path().join("pforte.deb"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("CARGO_TARGET_DIR", target);

@@ -172,7 +172,9 @@ impl Doing {
             Self::End { visit } => Action::End { visit },
             Self::Standing { order: Order::Backup, to } => Action::BackupOnly { on: to == OnOff::On },
             Self::Standing { order: Order::WhenPossible, to } => Action::WhenPossible { on: to == OnOff::On },
-            Self::Serve | Self::Init { .. } | Self::Pin | Self::Status { .. } | Self::Report { .. } => return None,
+            Self::Serve | Self::Init { .. } | Self::Pin | Self::Status { .. } | Self::Report { .. } => {
+                return None;
+            }
         })
     }
 }

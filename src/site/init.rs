@@ -63,7 +63,8 @@ pub fn new_pin(dir: &Path, random: &Random) -> io::Result<Secret> {
     let pin = pin::fresh(random);
     let hash = PinHash::of(&pin, random).map_err(io::Error::other)?;
     let (path, fresh) = (dir.join(PIN), dir.join("secrets/pin.new"));
-    std::fs::remove_file(&fresh).or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+    std::fs::remove_file(&fresh)
+        .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
     write_new(&fresh, format!("{}\n", hash.reveal()).as_bytes(), 0o600)?;
     // The service reads it: it stays its owner's.
     if let Ok(old) = path.metadata() {
