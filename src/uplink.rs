@@ -194,7 +194,7 @@ pub async fn first(stream: &TcpStream, patience: Duration) -> First {
             match stream.peek(&mut first).await {
                 Ok(n) if n == first.len() && first == *IDENT.as_bytes() => return First::Link,
                 Ok(n) if n > seen && IDENT.as_bytes().starts_with(first.get(..n).unwrap_or_default()) => {
-                    seen = n
+                    seen = n;
                 }
                 // It began like one, and the rest is still to come.
                 Ok(n) if n == seen && n > 0 => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -388,7 +388,7 @@ fn sane(text: &str) -> String {
 fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     rustix::net::sockopt::set_socket_keepalive(stream, true)?;
-    rustix::net::sockopt::set_tcp_keepidle(stream, Duration::from_secs(60))?;
+    rustix::net::sockopt::set_tcp_keepidle(stream, Duration::from_mins(1))?;
     rustix::net::sockopt::set_tcp_user_timeout(stream, 40_000)?;
     Ok(())
 }

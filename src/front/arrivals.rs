@@ -48,13 +48,11 @@ impl Arrivals {
             let turn = self.headers.clone().try_acquire_owned().ok()?;
             return Some(Box::pin(front.behind_proxy(stream, from, turn)));
         }
-        match self.sorted.clone().try_acquire_owned() {
-            Ok(turn) => Some(Box::pin(front.sorted(stream, from, turn))),
-            Err(_) => {
-                let place = front.place(from)?;
-                Some(Box::pin(front.connection(Arrival { stream, from, said: 0 }, place, Instant::now())))
-            }
+        if let Ok(turn) = self.sorted.clone().try_acquire_owned() {
+            return Some(Box::pin(front.sorted(stream, from, turn)));
         }
+        let place = front.place(from)?;
+        Some(Box::pin(front.connection(Arrival { stream, from, said: 0 }, place, Instant::now())))
     }
 }
 

@@ -73,12 +73,12 @@ impl Mux {
         config.set_max_connection_receive_window(Some(bounds.window.max(bounds.streams * (256 << 10))));
         let mode = if client { Mode::Client } else { Mode::Server };
         let connection = Connection::new(io.compat(), config, mode);
-        let (wishes, wished) = mpsc::channel(4);
+        let (wishes, coming_wishes) = mpsc::channel(4);
         let (arrived, coming) = mpsc::channel(4);
         let gone = CancellationToken::new();
         let driver = Driver {
             connection,
-            wished,
+            wished: coming_wishes,
             wish: None,
             arrived,
             open: Arc::default(),

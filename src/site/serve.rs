@@ -80,9 +80,14 @@ pub async fn run(
 async fn listening(page: &config::Page, clock: &Clock, random: &Random) -> Result<page::Settings, NotServed> {
     let mut listeners = Vec::new();
     for address in std::iter::once(page.listen).chain(page.lan) {
-        let socket = TcpListener::bind(address).await;
-        let socket =
-            socket.map_err(|e| std::io::Error::new(e.kind(), format!("the page at {address}: {e}")))?;
+        // The link and the terminal's switch are there without it; a network that is not up yet is no reason to be without them.
+        let socket = match TcpListener::bind(address).await {
+            Ok(socket) => socket,
+            Err(e) => {
+                tracing::error!("the page is not shown at {address}: {e}");
+                continue;
+            }
+        };
         tracing::info!("the page listens on http://{}", socket.local_addr()?);
         listeners.push(Listener::plain(socket));
     }

@@ -369,9 +369,8 @@ impl<W: AsyncWrite + Unpin> Writing<W> {
     async fn send(&mut self, line: &ToSite) -> Result<(), Ended> {
         let sent = tokio::time::timeout(WRITE, write_line(&mut self.0, line)).await;
         match sent {
-            Ok(Ok(())) => Ok(()),
             // A line of the journal that is longer than any of this protocol's is left out.
-            Ok(Err(BadLine::TooLong)) => Ok(()),
+            Ok(Ok(()) | Err(BadLine::TooLong)) => Ok(()),
             Ok(Err(e)) => Err(e.into()),
             Err(_) => Err(Ended::Silent),
         }

@@ -98,7 +98,8 @@ impl Door {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::write(&dir, &setup).await;
         let loaded = house::load(dir.path()).unwrap_or_else(|problems| panic!("{problems}"));
-        let house = House::open(dir.path(), loaded, setup.clock.clone(), Random::system()).await.unwrap();
+        let opening = House::open(dir.path(), loaded, setup.clock.clone(), Random::system());
+        let house = Box::pin(opening).await.unwrap();
         let port = house.addresses()[0].port();
         let Files { phone, konnektor } = files;
         Self { dir, house, phone, konnektor, port }

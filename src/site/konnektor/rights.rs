@@ -32,8 +32,8 @@ impl<'v> Rights<'v> {
         let family = if visitor.user == SCHEDULE { "konnektor backup" } else { visitor.family.as_str() };
         let rights: &[Right] = match (family, seals) {
             ("konnektor backup", true) => &[Backup],
-            ("konnektor backup", false) => &[Read],
-            ("konnektor status" | "konnektor diff" | "konnektor terminals", _) => &[Read],
+            ("konnektor backup", false)
+            | ("konnektor status" | "konnektor diff" | "konnektor terminals", _) => &[Read],
             ("konnektor restore" | "konnektor remap", true) => &[Read, Write, Move, Backup],
             ("konnektor restore" | "konnektor remap", false) => &[Read, Write, Move],
             ("konnektor perform", _) => &[Read, Perform],

@@ -160,10 +160,9 @@ impl Session {
     /// What a call failed with: what the box said is the inner one. After a no of its own the site ends the stream.
     pub(super) fn failed(&mut self, error: &Broken) -> Result<Error, Error> {
         self.used = Instant::now();
-        match Error::from_wire(&error.0) {
-            ended @ (Error::SiteRefused { .. } | Error::SiteUnclear) => Err(ended),
-            error => Ok(error),
-        }
+        let error = Error::from_wire(&error.0);
+        let ends = matches!(error, Error::SiteRefused { .. } | Error::SiteUnclear);
+        if ends { Err(error) } else { Ok(error) }
     }
 }
 
