@@ -301,7 +301,7 @@ async fn no_record_no_opening_and_a_close_all_the_same() {
     assert_eq!(ran.code, 254, "{ran:?}");
     assert_eq!(stage.lease().await, [JANE], "nothing was changed");
     let (_, reply) = stage.talk.dial(JANE, "01JDV6QX", stage.target).await;
-    assert_eq!(reply, Reply::Away { cause: "site-record-not-written".into() });
+    assert_eq!(reply, Reply::Away { cause: "site-record-not-written".into(), error: None });
     let site = &stage.site;
     let (ran, took) = tokio::join!(site.says(&["close"]), cut(&mut stream));
     assert!(ran.code == 0 && took < Duration::from_secs(1), "{ran:?} {took:?}");

@@ -303,7 +303,7 @@ impl Talk {
     }
 }
 
-pub const OPEN: Reply = Reply::Open { product: None, sealed: false };
+pub const OPEN: Reply = Reply::Open { product: None, address: None, sealed: false };
 
 /// What the site refuses with.
 pub fn cause(reply: &Reply) -> String {

@@ -8,6 +8,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::single_match_else,
     reason = "shared by several test files; helpers of tests are tests"
 )]
 
