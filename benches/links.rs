@@ -171,6 +171,9 @@ async fn life(plan: &Plan, town: &mut Town) -> Result<()> {
     let calm = Logins::begin(town);
     tokio::time::sleep(Duration::from_secs(5)).await;
     println!("no link: {}", calm.end().await?);
+    if plan.wants("cpu") {
+        idle("its files alone", 0, CALM * 4, gateway.pid()).await?;
+    }
     fleet.link(plan.links).await?;
     storm("from nothing", plan, town, &mut fleet, gateway.pid()).await?;
     if plan.wants("cpu") {

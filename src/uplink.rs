@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::flow::{Ledger, Role, Wire};
 use crate::grants::Grants;
 use crate::identity::keys::KeyBook;
-use crate::journal::{Entry, Event, Journal};
+use crate::journal::{CannotJournal, Entry, Event, Journal, Written};
 use crate::link::frames::{Broken, Head, Refusal, Reply, ToSite};
 use crate::link::{BadLine, HEAD, IDENT, MuxError, Opener, Stream, read_line, write_line};
 use crate::names::{Fingerprint, SessionId, SiteName};
@@ -61,6 +61,9 @@ impl Default for Settings {
 
 /// How long a link waits for its turn.
 const TURN: Duration = Duration::from_secs(20);
+/// Lines of links that wait for the journal at once; a technician's line waits behind no more of them, when all links come or go.
+const LINES: usize = 128;
+
 /// Looks at the same keys between two that count.
 const RECHECKS: u32 = 20;
 
@@ -91,6 +94,7 @@ pub struct Uplinks {
     sources: Mutex<HashMap<IpAddr, usize>>,
     places: Arc<Semaphore>,
     turns: Semaphore,
+    lines: Semaphore,
     next: AtomicU64,
     asks: ask::Book,
     /// Refused logins and broken rules are written down, but no flood of them: 20 a second, 100 at once.
@@ -213,6 +217,7 @@ impl Uplinks {
         Arc::new(Self {
             places: Arc::new(Semaphore::new(parts.settings.most)),
             turns: Semaphore::new(parts.settings.handshakes),
+            lines: Semaphore::new(LINES),
             parts,
             links: Mutex::default(),
             sources: Mutex::default(),
@@ -349,6 +354,13 @@ impl Uplinks {
         }
     }
 
+    /// A line about a link, in its turn.
+    async fn append(&self, line: Entry) -> Result<Written, CannotJournal> {
+        // Never closed: without a turn it is written all the same.
+        let _turn = self.lines.acquire().await.ok();
+        self.parts.journal.append(line).await
+    }
+
     /// Writes down what a machine did that none should, as long as there is no flood of it.
     async fn refused(&self, line: Entry) {
         if self.written.check().is_ok() {
@@ -357,7 +369,7 @@ impl Uplinks {
                 tracing::warn!(before, "refusals of links have no line of their own");
             }
             let line = Entry { event: Event::Refused, ..line };
-            if self.parts.journal.append(line).await.is_err() {
+            if self.append(line).await.is_err() {
                 tracing::error!("a refused link could not be journalled");
             }
         } else {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use pforte::flow::{Line, Role, Wire};
 use pforte::link::frames::{Head, Reply, ToGateway, ToSite};
 use pforte::link::lease::{EVERYTHING, Grant, Lease};
 use pforte::link::{ALIVE, Bounds, IDENT, Lines, Mux, SUBSYSTEM, Stream, VERSION, read_line, write_line};
@@ -217,12 +217,12 @@ async fn live(n: usize, common: Arc<Common>) {
     }
 }
 
-/// Shuts the connection down, whatever russh's task is at.
-struct Cut(OwnedFd);
+/// Shuts the connection down, whatever russh's task is at. No descriptor of its own: there are 10,000.
+struct Cut(Arc<Line>);
 
 impl Drop for Cut {
     fn drop(&mut self) {
-        rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both).ok();
+        self.0.cut();
     }
 }
 
@@ -243,11 +243,10 @@ async fn once(n: usize, common: &Arc<Common>, key: &Arc<PrivateKey>) -> Ended {
         }
         Err(e) => return Ended::Unreachable(e.kind().to_string()),
     };
-    let Ok(cut) = stream.as_fd().try_clone_to_owned().map(Cut) else {
-        return Ended::Unreachable("no descriptor".into());
-    };
+    let (wire, line) = Wire::new(stream, Role::Server, Arc::default());
+    let cut = Cut(line);
     // As long as the agent waits.
-    let opened = tokio::time::timeout(Duration::from_mins(1), Box::pin(opened(n, stream, key))).await;
+    let opened = tokio::time::timeout(Duration::from_mins(1), Box::pin(opened(n, wire, key))).await;
     let (handle, channel) = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(e)) => return Ended::Answered(e.to_string()),
@@ -288,7 +287,7 @@ fn configuration() -> Arc<client::Config> {
 
 async fn opened(
     n: usize,
-    stream: tokio::net::TcpStream,
+    stream: Wire,
     key: &Arc<PrivateKey>,
 ) -> Result<(client::Handle<Anybody>, Channel<Msg>), russh::Error> {
     let mut handle = client::connect_stream(configuration(), stream, Anybody).await?;

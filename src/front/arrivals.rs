@@ -17,7 +17,7 @@ use crate::uplink::{self, Arrival, First};
 
 /// Connections from load balancers whose header is awaited at the same time.
 const HEADERS: usize = 256;
-/// Connections whose first bytes are awaited at the same time, to tell a site's link; others are a technician's unseen.
+/// Connections whose first bytes are awaited at the same time by somebody who has no place yet.
 const SORTED: usize = 2048;
 /// How long first bytes are awaited by somebody who has no place yet. Every client that we know of says its name at once, or waits
 /// for ours.
@@ -52,7 +52,7 @@ impl Arrivals {
             return Some(Box::pin(front.sorted(stream, from, turn)));
         }
         let place = front.place(from)?;
-        Some(Box::pin(front.connection(Arrival { stream, from, said: 0 }, place, Instant::now())))
+        Some(Box::pin(front.unsaid(Arrival { stream, from, said: 0 }, place, Instant::now())))
     }
 }
 
@@ -94,14 +94,16 @@ impl Front {
                 let Some(place) = self.place(from) else { return };
                 Box::pin(self.connection(arrival, place, begun)).await;
             }
-            First::Unsaid => Box::pin(self.unsaid(arrival, begun)).await,
+            First::Unsaid => {
+                let Some(place) = self.place(from) else { return };
+                Box::pin(self.unsaid(arrival, place, begun)).await;
+            }
         }
     }
 
     /// Somebody who is late, or waits for our name: a technician until they say otherwise, with a technician's place and grace.
     /// In a storm of links some are late, and none of these is to be served among technicians.
-    async fn unsaid(self: Arc<Self>, mut arrival: Arrival, begun: Instant) {
-        let Some(place) = self.place(arrival.from) else { return };
+    async fn unsaid(self: Arc<Self>, mut arrival: Arrival, place: limits::Place, begun: Instant) {
         let grace = self.keeper.limits().kex_grace.saturating_sub(begun.elapsed());
         let asking = async {
             arrival.stream.write_all(FIRST_LINE).await?;

@@ -153,7 +153,7 @@ impl Uplinks {
             return None;
         };
         let linked = Entry { cause: Some(format!("linked: {}", sane(&software))), ..line(&link, session) };
-        if self.parts.journal.append(linked).await.is_err() {
+        if self.append(linked).await.is_err() {
             // No line, no link.
             return None;
         }
@@ -185,7 +185,7 @@ impl Uplinks {
         if ended.is_a_breach() {
             self.refused(last.clone()).await;
         }
-        if self.parts.journal.append(last).await.is_err() {
+        if self.append(last).await.is_err() {
             tracing::error!(site = %held.link.site, "the end of a link could not be journalled");
         }
     }
@@ -323,7 +323,7 @@ impl Uplinks {
                 cause: Some(in_words(&granted)),
                 ..Entry::new(Event::Consent)
             };
-            let written = self.parts.journal.append(line).await;
+            let written = self.append(line).await;
             // A consent that is less than before counts without its line, too.
             if written.is_err() && !granted.is_empty() {
                 return Err(Ended::Protocol("cannot-journal"));
