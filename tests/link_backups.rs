@@ -1,12 +1,15 @@
 //! Backups of a Konnektor behind a real link, through the door: by calls, or made and sealed at the site.
 //! Absent on purpose: the driver itself (`link_konnektor.rs`), and consent (`door_link.rs`).
 #![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
+    clippy::pedantic,
+    clippy::wrong_self_convention,
+    clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
-    reason = "tests"
+    clippy::expect_used,
+    clippy::large_futures,
+    reason = "tests, which run real programs"
 )]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod door;
 mod practice;

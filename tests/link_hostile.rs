@@ -1,5 +1,14 @@
 //! A hostile site at a Konnektor's stream: what does not fit is not believed, waited for, or held.
 //! Absent on purpose: an honest one (`link_konnektor.rs`), and a hostile gateway (`link_hostile_gateway.rs`).
+#![allow(
+    clippy::pedantic,
+    clippy::wrong_self_convention,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::large_futures,
+    reason = "tests, which run real programs"
+)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod linked;

@@ -1,5 +1,14 @@
 //! A hostile gateway at a site's Konnektor: beyond what the visitor's family may it gets nothing, and it holds up nobody.
 //! Absent on purpose: a hostile site; see `link_hostile.rs`.
+#![allow(
+    clippy::pedantic,
+    clippy::wrong_self_convention,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::large_futures,
+    reason = "tests, which run real programs"
+)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod linked;

@@ -1,5 +1,14 @@
 //! A Konnektor behind a site's link, for all makes: what comes is what the direct driver gives, and no secret goes over.
 //! Absent on purpose: a hostile end of the link (`link_hostile.rs`), and the gateway's commands (`link_backups.rs`).
+#![allow(
+    clippy::pedantic,
+    clippy::wrong_self_convention,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::large_futures,
+    reason = "tests, which run real programs"
+)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod linked;

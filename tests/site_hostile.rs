@@ -1,5 +1,14 @@
 //! A gateway that was taken over, against the site's agent: floods, huge lines, wrong order, endless streams, channels unasked.
 //! The link is dropped or the wish refused; memory stays bounded; the program goes on and the switch with it.
+#![allow(
+    clippy::pedantic,
+    clippy::wrong_self_convention,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::large_futures,
+    reason = "tests, which run real programs"
+)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod posing;

@@ -1,4 +1,13 @@
 //! The site's agent against a gateway made for the test: dialled, proven, kept, lost and back; proxies; keys.
+#![allow(
+    clippy::pedantic,
+    clippy::wrong_self_convention,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::large_futures,
+    reason = "tests, which run real programs"
+)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod posing;

@@ -1,11 +1,14 @@
 //! The site's page in a real Chromium, driven by Node: a day by keyboard alone, without JavaScript, and axe on each state.
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
+    clippy::pedantic,
+    clippy::wrong_self_convention,
+    clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
-    reason = "tests"
+    clippy::expect_used,
+    clippy::large_futures,
+    reason = "tests, which run real programs"
 )]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod page;
 

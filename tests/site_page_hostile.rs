@@ -1,12 +1,14 @@
 //! The site's page against hostile bytes and text: slow, huge and many requests, tricks in every field; and its reports, checked.
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
+    clippy::pedantic,
+    clippy::wrong_self_convention,
+    clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
-    reason = "tests"
+    clippy::expect_used,
+    clippy::large_futures,
+    reason = "tests, which run real programs"
 )]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod page;
 

@@ -380,7 +380,7 @@ async fn echo(mut stream: Stream) {
     if read_line::<Head>(&mut stream).await.is_err() {
         return;
     }
-    if write_line(&mut stream, &Reply::Open { product: None, sealed: false }).await.is_ok() {
+    if write_line(&mut stream, &Reply::Open { product: None, address: None, sealed: false }).await.is_ok() {
         let (mut from, mut to) = tokio::io::split(stream);
         tokio::io::copy(&mut from, &mut to).await.ok();
     }

@@ -147,10 +147,9 @@ impl World {
         start.rules =
             "[[rule]]\nwho = [\"firm-*\"]\nmay = [\"hop backup\", \"konnektor status\"]\non = [\"*\"]\n"
                 .into();
-        start.site = format!(
-            "name = \"Praxis Dr. Müller\"\ndomain = \"praxis-mueller.example\"\nvia = \"link\"\n\
+        start.site = "name = \"Praxis Dr. Müller\"\ndomain = \"praxis-mueller.example\"\nvia = \"link\"\n\
              [hosts.backup]\naddress = \"192.168.77.2:2022\"\nlogin = \"root\"\n"
-        );
+            .into();
         start.konnektor_password = "not-used".into();
         start.write(&dir).unwrap();
         let jane = self.dir.path().join("jane");
