@@ -45,6 +45,7 @@
 //! | [`control`], [`sessions`] | the local socket on which an operator lists, ends, watches, and tests a factor; the commands that ask there |
 //! | [`kit`] | what a technician installs, filled in from the policy; `contrib/` holds its templates |
 //! | [`direct`] | `pforte konnektor`: a box from the practice's own PC, no gateway in between |
+//! | [`service`] | what systemd is told: ready, alive, how it stands |
 //! | [`house`], [`check`], [`init`], [`ledger`], [`play`], [`demo`] | build the parts, and the subcommands |
 //!
 //! Lower never imports higher: `tests/imports.rs` holds the table of who may use whom.
@@ -96,6 +97,10 @@
 //! | a full disk stops new work with 254 and loses nothing | `tests/door_full_disk.rs`, `tests/journal_crash.rs` |
 //! | only what the site said, only as long as it said; a lease is for one gateway, one nonce, and counts by our own clock | `tests/door_link.rs`, `link::lease::tests`, `grants::tests`, `tests/link_network.rs` |
 //! | a machine can open its link and nothing else, and one that was taken over costs bounded memory and nobody else's time | `tests/door_link.rs`, `tests/attack_link.rs` |
+//! | what is reached at a site is what `site.toml` lists, for whom the switch admits; a close cuts it there within a second | `tests/site_consent.rs`, `tests/site_link.rs`, `site::switch::tests`, `site::visits::tests` |
+//! | a gateway that was taken over costs the site bounded memory, and its program goes on | `tests/site_hostile.rs`, `tests/link_hostile_gateway.rs` |
+//! | a box's password stays at the site; an archive that it seals is opened nowhere else | `tests/link_konnektor.rs`, `tests/link_backups.rs` |
+//! | the page acts for nobody without its PIN, its session's token and its own origin | `tests/site_page.rs`, `tests/site_page_hostile.rs` |
 //! | a cut, moved, lossy or half-open line and a killed gateway keep no door open, and the link comes back by itself | `tests/link_network.rs` |
 //! | an empty policy denies everything | `tests/door_first.rs`, `policy::tests` |
 //! | an unknown field, site or group, a bad key: the start fails with its place | `policy::tests`, `identity::keys::tests` |
