@@ -1,16 +1,10 @@
 //! Attacks on the second factor and on work orders: what a stolen key, or an order that is over, must not give.
 //! Absent on purpose: providers' own protocols; `factor_*.rs` has those.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod machine;
-mod served;
+use crate::door;
+use crate::machine;
+use crate::served;
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};

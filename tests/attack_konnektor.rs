@@ -1,17 +1,10 @@
 //! What somebody with a key and a few rules, or a hostile box, could try with jobs and restores; it does not work.
 //! Absent on purpose: what the other files show already; see `konnektor_cuts.rs`, `files_hostile.rs`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod files;
-mod served;
+use crate::door;
+use crate::files;
+use crate::served;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};

@@ -1,16 +1,9 @@
 //! A site's machine that was taken over, against the gateway: floods, huge lines, wrong order, endless streams and channels.
 //! Bounded, dropped, journalled; and everybody else goes on.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "tests, which dial what they attack"
-)]
+#![allow(clippy::disallowed_methods, reason = "tests, which dial what they attack")]
 
-mod door;
-mod practice;
+use crate::door;
+use crate::practice;
 
 use std::net::SocketAddr;
 use std::time::Duration;

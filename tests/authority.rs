@@ -1,13 +1,7 @@
 //! Issued certificates before the system's own ssh-keygen, sshd and ssh: what they take, and what they refuse.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
+#![allow(clippy::disallowed_methods, reason = "tests")]
 
-mod sshd;
+use crate::sshd;
 
 use std::path::Path;
 

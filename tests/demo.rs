@@ -1,12 +1,5 @@
 //! The demo as somebody new runs it: its machines are real, unprivileged, and gone with it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real programs"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real programs")]
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

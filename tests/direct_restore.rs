@@ -1,13 +1,7 @@
 //! `pforte konnektor einlesen`: files of all forms, interrupted in every way, resumed and undone; the built program at simulated boxes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
+#![allow(clippy::disallowed_methods, reason = "tests")]
 
-mod at_the_box;
+use crate::at_the_box;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

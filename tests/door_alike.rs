@@ -1,15 +1,8 @@
 //! What a stranger can tell about a person from outside: nothing, not even that they are locked or reported a fraud.
 //! Absent on purpose: refusals of keys that are expired or somebody else's; those are `past_holes_load` (R89).
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests are tests"
-)]
 
-mod door;
-mod raw;
+use crate::door;
+use crate::raw;
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};

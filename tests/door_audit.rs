@@ -1,6 +1,6 @@
 //! What ssh-audit says of the door: no failure, and no warning but those that `docs/ssh.md` names and defends.
 
-mod door;
+use crate::door;
 
 use door::{Door, Setup, ran};
 use serde_json::Value;

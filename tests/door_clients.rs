@@ -1,17 +1,10 @@
 //! Which client can what: OpenSSH, plink, dbclient, paramiko and jumps, against a phone, codes, a menu and a held key.
 //! Each time the phone's questions are counted. Absent on purpose: what `door_factors` and `door_keys` try already.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod machine;
-mod seat;
+use crate::door;
+use crate::machine;
+use crate::seat;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,14 +1,7 @@
 //! Remote commands as clients send them: what is not exactly one of ours is refused in one line, and that is on record.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
+use crate::door;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};

@@ -1,16 +1,9 @@
 //! `kill -9` in the midst of backups and logins: what was begun is on record, what is kept is whole, and it starts again.
 //! Absent on purpose: a power cut; what the disk holds after one is the file system's promise.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::match_wild_err_arm,
-    clippy::indexing_slicing,
-    reason = "helpers of tests, which may fail loudly"
-)]
+#![allow(clippy::match_wild_err_arm, reason = "helpers of tests, which may fail loudly")]
 
-mod door;
-mod served;
+use crate::door;
+use crate::served;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;

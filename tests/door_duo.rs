@@ -1,16 +1,9 @@
 //! Duo at the door, with OpenSSH: what the person reads, what the journal says, and how often it rings.
 //! Absent on purpose: Duo's own faults (`factor_duo.rs`).
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod duo;
+use crate::door;
+use crate::duo;
 
 use door::{Door, JANE, Ran, Setup, ran};
 use duo::{Answer, Duo, IKEY, Preauth, SKEY};

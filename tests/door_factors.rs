@@ -1,14 +1,7 @@
 //! The second factor at the door: what is not a yes, in time, from the right person, is a no that runs nothing.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
+use crate::door;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,6 +1,6 @@
 //! The line from end to end: a key, a phone, one restricted command, and the journal.
 
-mod door;
+use crate::door;
 
 use door::{Door, JANE, Setup};
 

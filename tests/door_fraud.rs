@@ -1,13 +1,7 @@
 //! "That was not me": the person is locked with every key they have, what they had open ends, and somebody is told.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
+use crate::door;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

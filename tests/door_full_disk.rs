@@ -1,16 +1,12 @@
 //! A disk that is full: nothing new begins, what runs ends on record, and with room again work goes on.
 //! Absent on purpose: a disk that fails to sync; the journal's own tests have one.
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "helpers of tests, which may fail loudly and mount small disks"
 )]
 
-mod door;
-mod files;
+use crate::door;
+use crate::files;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

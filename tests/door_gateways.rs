@@ -1,16 +1,9 @@
 //! Two gateways over one state, a server's or a file's: what one knows the other knows, and what one leaves is looked after.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod postgres;
-mod served;
+use crate::door;
+use crate::postgres;
+use crate::served;
 
 use std::path::Path;
 use std::process::Stdio;

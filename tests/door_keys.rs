@@ -1,14 +1,7 @@
 //! Which keys open the door, with the clients people use, and that every refusal looks and lasts like every other.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
+use crate::door;
 
 use std::time::{Duration, Instant};
 

@@ -1,16 +1,9 @@
 //! Who may still connect, what failed logins cost, what a restart, a reload and a stop leave behind.
 //! Absent on purpose: the limits' arithmetic; that is in `front/limits.rs` with its own clock.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::match_wild_err_arm,
-    clippy::indexing_slicing,
-    reason = "helpers of tests, which may fail loudly"
-)]
+#![allow(clippy::match_wild_err_arm, reason = "helpers of tests, which may fail loudly")]
 
-mod door;
-mod served;
+use crate::door;
+use crate::served;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -1,9 +1,8 @@
 //! A site that is reached over its own link: only what the site said, only as long as it said. With OpenSSH's client and sshd.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod door;
-mod machine;
-mod practice;
+use crate::door;
+use crate::machine;
+use crate::practice;
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,8 @@
 //! All sites come back at once, or somebody pretends that they do: technicians notice nothing, and whoever says a link's name and
 //! nothing else is ended.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod door;
-mod practice;
+use crate::door;
+use crate::practice;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};

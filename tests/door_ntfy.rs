@@ -1,16 +1,9 @@
 //! ntfy and callbacks through the real door: the number in ssh's own output, typed on the phone; and files that change meanwhile.
 //! Absent on purpose: wrong answers one by one; `factor_ntfy.rs` has them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod ntfy;
+use crate::door;
+use crate::ntfy;
 
 use std::process::Stdio;
 use std::time::Duration;

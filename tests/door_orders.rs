@@ -1,16 +1,9 @@
 //! Work orders: one approval for several things, for a time, by the same key from the same address, and for nothing else.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod machine;
-mod served;
+use crate::door;
+use crate::machine;
+use crate::served;
 
 use std::process::Stdio;
 use std::sync::Arc;

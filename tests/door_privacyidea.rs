@@ -1,16 +1,9 @@
 //! privacyIDEA at the door: OpenSSH shows the number that the phone wants, and takes the code of an SMS.
 //! Absent on purpose: everything that can go wrong; `factor_privacyidea*.rs` has that.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod privacyidea;
+use crate::door;
+use crate::privacyidea;
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,14 +1,7 @@
 //! The prompt as a person has it: the system's ssh on a real terminal, and what the screen then shows.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
+use crate::door;
 
 use std::fs::File;
 use std::io::{Read, Write};

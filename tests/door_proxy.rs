@@ -1,7 +1,6 @@
 //! The PROXY header: from listed peers it is demanded and believed, from others it is nothing (R61).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests, which may fail loudly")]
 
-mod door;
+use crate::door;
 
 use std::time::Duration;
 

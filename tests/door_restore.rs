@@ -1,15 +1,8 @@
 //! Restores, actions and jobs through the door, with the system's ssh: what was wanted is on the box, and on record.
 //! Absent on purpose: each cut at each step; `konnektor_cuts.rs` has them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
+use crate::door;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,16 +1,9 @@
 //! Codes by SMS at the door: OpenSSH types them; plink and batch jobs are told.
 //! Absent on purpose: gateways that fail; those are `factor_sms`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod sms_desk;
+use crate::door;
+use crate::sms_desk;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

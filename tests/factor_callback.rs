@@ -1,8 +1,7 @@
 //! The hub of callbacks by itself: what was opened is found, once and in time, over TLS too; all else is nowhere.
 //! Absent on purpose: what providers make of a call; their own files have that.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
-mod factor_common;
+use crate::factor_common;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

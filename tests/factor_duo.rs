@@ -1,12 +1,10 @@
 //! Duo: claims about each way and each word of Duo's. The Duo is ours; no tenant of theirs was asked.
 //! Absent on purpose: SSH (`door_duo.rs`), faults (`factor_duo_faults.rs`), and the vectors of the signature, which are unit
 //! tests of the client.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
-#[path = "duo/asked.rs"]
-mod asked;
-mod duo;
-mod factor_common;
+use crate::asked;
+use crate::duo;
+use crate::factor_common;
 
 use std::time::Duration;
 

@@ -1,11 +1,9 @@
 //! Duo: claims about each fault of each call, about clocks, certificates and proxies. It is always closed, and rings once at most.
 //! Absent on purpose: what Duo says when it is well (`factor_duo.rs`).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
-#[path = "duo/asked.rs"]
-mod asked;
-mod duo;
-mod factor_common;
+use crate::asked;
+use crate::duo;
+use crate::factor_common;
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,7 @@
 //! The exec hook: claims about a program that answers, hangs, floods, hides, or is not ours.
 //! Absent on purpose: what follows from a verdict.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
-mod factor_common;
+use crate::factor_common;
 
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;

@@ -1,9 +1,8 @@
 //! ntfy, against a real server: what the phone presses counts once, for its question, in time, by POST alone.
 //! Absent on purpose: servers that misbehave; `factor_ntfy_faults.rs` has them.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
-mod factor_common;
-mod ntfy;
+use crate::factor_common;
+use crate::ntfy;
 
 use std::time::{Duration, Instant};
 

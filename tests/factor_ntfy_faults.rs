@@ -1,8 +1,7 @@
 //! ntfy servers that are down, slow, broken or somebody else: a no within its time, with its cause, and one publication.
 //! Absent on purpose: what a phone presses; `factor_ntfy.rs` has that, against a real server.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
-mod factor_common;
+use crate::factor_common;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

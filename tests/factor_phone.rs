@@ -1,8 +1,7 @@
 //! Callbacks, and the simulated phone against the webhook: claims about answers that come once, twice, late or never.
 //! Absent on purpose: replies that are wrong; the webhook's own file has them.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
-mod factor_common;
+use crate::factor_common;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

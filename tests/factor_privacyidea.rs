@@ -1,9 +1,8 @@
 //! privacyIDEA, the real one: who answered opens, and nobody else, whatever is said in between.
 //! Absent on purpose: a service that breaks (`factor_privacyidea_faults.rs`), and SSH (`door_privacyidea.rs`).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
-mod factor_common;
-mod privacyidea;
+use crate::factor_common;
+use crate::privacyidea;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,7 @@
 //! A privacyIDEA that breaks, lies or dawdles, at each of its four requests: closed in time, and nothing rings twice.
 //! Absent on purpose: the real one (`factor_privacyidea.rs`); this one is written from its answers.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
-mod factor_common;
+use crate::factor_common;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -1,9 +1,8 @@
 //! Codes by SMS: claims about who is let in, what leaves the house, and gateways that fail in every way.
 //! Absent on purpose: SSH; that is `door_sms`.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
-mod factor_common;
-mod sms_desk;
+use crate::factor_common;
+use crate::sms_desk;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

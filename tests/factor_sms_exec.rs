@@ -1,9 +1,8 @@
 //! SMS by a program, gammu's own among them, and what no log may hold.
 //! Absent on purpose: the tries at a code; those are `factor_sms`.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
-mod factor_common;
-mod sms_desk;
+use crate::factor_common;
+use crate::sms_desk;
 
 use std::io::Write;
 use std::path::Path;

@@ -1,8 +1,7 @@
 //! `[second_factor.sms]`: what a file may not say, each with its place.
 //! Absent on purpose: what is sent.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
-mod sms_desk;
+use crate::sms_desk;
 
 use sms_desk::read;
 

@@ -1,8 +1,7 @@
 //! The webhook over https: claims about whose certificate is trusted.
 //! Absent on purpose: what the answers say; they are `allow` here.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 
-mod factor_common;
+use crate::factor_common;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

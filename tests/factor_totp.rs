@@ -1,6 +1,5 @@
 //! Codes from an authenticator app: claims about the window, about use twice, and about files that are not right.
 //! Absent on purpose: SQLite; the storage of used steps has its own tests.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

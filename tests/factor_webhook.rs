@@ -1,8 +1,7 @@
 //! The webhook: claims about a provider that answers well, badly, late, or is somebody else.
 //! Absent on purpose: callbacks and the simulated phone, which have files of their own.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
-mod factor_common;
+use crate::factor_common;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

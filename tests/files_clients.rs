@@ -1,15 +1,8 @@
 //! Kept backups as files, in the hands of real clients: sftp, scp, psftp, paramiko, sshfs.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod files;
+use crate::door;
+use crate::files;
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,15 +1,7 @@
 //! Packets and paths that no good client sends: a status or the end of that channel, and never a file that is not in the tree.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod files;
+use crate::files;
 
 use files::{Hand, READ, RULES, WRITE, asked, settled, sftp, text, with_backup, with_rules};
 

@@ -1,15 +1,8 @@
 //! Which files a person sees and opens by SFTP: what the rules say, at each request, and a phone where they say so.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod files;
+use crate::door;
+use crate::files;
 
 use std::time::{Duration, Instant};
 

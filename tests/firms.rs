@@ -1,5 +1,4 @@
 //! Firms and people who confirm otherwise than the gateway's file says: what their files may hold, and whose word counts.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 
 use std::path::Path;
 

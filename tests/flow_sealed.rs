@@ -1,15 +1,8 @@
 //! Two-way load through a sealed hop: what stands still with russh as it comes, and must not here.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod load;
+use crate::door;
+use crate::load;
 
 use std::process::Stdio;
 use std::sync::Arc;

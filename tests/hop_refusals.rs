@@ -1,17 +1,10 @@
 //! What a sealed hop is not: another port, an address, a host that no rule names. And how a hop ends that goes on too
 //! long. Each refusal as the system's ssh shows it, and its line in the journal; each beside what is allowed.
 //! Absent on purpose: load, in `flow_sealed.rs`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod load;
+use crate::door;
+use crate::load;
 
 use std::process::Stdio;
 use std::sync::atomic::Ordering;

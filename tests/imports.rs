@@ -1,5 +1,4 @@
 //! Who may import whom: lower never imports higher. The table of src/lib.rs, held.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! The journal as a whole folder: chain, days, heads, opening after a crash, and search.
 //! Absent on purpose: power and space running out (`journal_crash.rs`), and damage (`journal_damage.rs`).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests, which may fail loudly")]
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,6 +1,5 @@
 //! The journal when its process is killed and when its disk is full: what was acknowledged is there.
 //! Absent on purpose: a real power cut, which no test of one machine can make.
-#![allow(clippy::unwrap_used, reason = "helpers of tests, which may fail loudly")]
 #![expect(clippy::disallowed_methods, reason = "kills itself as a child process, and mounts a small disk")]
 
 use std::collections::BTreeSet;
@@ -68,7 +67,7 @@ async fn every_acknowledged_line_outlives_kill_9() {
     let mut acknowledged = BTreeSet::new();
     for _round in 0..20 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_that_writes_until_it_is_killed", "--nocapture"])
+            .args(["--exact", "journal_crash::child_that_writes_until_it_is_killed", "--nocapture"])
             .env(CHILD, dir.path())
             .stdout(Stdio::piped())
             .spawn()

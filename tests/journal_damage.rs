@@ -1,6 +1,5 @@
 //! Every kind of damage to a journal is found, called by its name, and said where it is.
 //! Absent on purpose: the writer's own crashes (`journal_crash.rs`).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests, which may fail loudly")]
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};

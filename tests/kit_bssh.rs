@@ -1,13 +1,7 @@
 //! bssh before a stand-in that writes down how ssh was called, and before shellcheck.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "tests run the script"
-)]
+#![allow(clippy::disallowed_methods, reason = "tests run the script")]
 
-mod kit;
+use crate::kit;
 
 use std::os::unix::fs::PermissionsExt as _;
 

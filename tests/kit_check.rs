@@ -1,7 +1,6 @@
 //! Whether a kit still holds, and what to do where it does not.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod kit;
+use crate::kit;
 
 use kit::{DOMAIN, HOSTS, JANE, Workshop, files_below};
 use pforte::init::make_key;

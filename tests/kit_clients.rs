@@ -2,17 +2,10 @@
 //!
 //! Both are plain sshds here, set up as the gateway shows itself or as it does not: with its host key, its authority's certificate, or
 //! one of them alone. The same programs at the real gateway: `kit_day.rs`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "tests run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "tests run real clients")]
 
-mod kit;
-mod sshd;
+use crate::kit;
+use crate::sshd;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;

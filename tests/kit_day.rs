@@ -1,16 +1,9 @@
 //! A working day with the kit and nothing else: OpenSSH's programs, bssh, PuTTY's plink and Ansible, through the real gateway to a real
 //! sshd, and the lines that each of them leaves.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod machine;
+use crate::door;
+use crate::machine;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

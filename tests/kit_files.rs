@@ -1,7 +1,6 @@
 //! The kit's files, read by the programs that will read them, or by a grammar of their own.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod kit;
+use crate::kit;
 
 use std::os::unix::fs::PermissionsExt as _;
 

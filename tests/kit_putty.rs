@@ -1,7 +1,6 @@
 //! The kit's registry file, by a grammar of its own; PuTTY for Linux, and PuTTY's own script, beside it.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod kit;
+use crate::kit;
 
 use kit::{DOMAIN, JANE, Workshop, files_below};
 use serde_json::Value;

@@ -1,14 +1,8 @@
 //! A backup of a simulated `KoCoBox` over real TLS: whole, without card holders' data, within its limits.
 //! Absent on purpose: failures; see `konnektor_faults.rs`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "tests"
-)]
+#![allow(clippy::print_stdout, reason = "tests")]
 
-mod boxes;
+use crate::boxes;
 
 use std::sync::{Arc, Mutex};
 

@@ -1,8 +1,7 @@
 //! Every step of a whole restore, cut in every way: what is left is done by resuming, or all is undone.
 //! Absent on purpose: a restore that nothing disturbs; see `konnektor_restore.rs`.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod restores;
+use crate::restores;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,14 +1,8 @@
 //! What a `KoCoBox` can do wrong, each with the error it gives, the bound it meets, and the rest of the backup kept.
 //! Absent on purpose: chance and sleeping; each failure is ordered from the simulator.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "tests"
-)]
+#![allow(clippy::print_stdout, reason = "tests")]
 
-mod boxes;
+use crate::boxes;
 
 use std::time::{Duration, Instant};
 

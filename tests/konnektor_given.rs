@@ -1,6 +1,5 @@
 //! The file that is to be restored and what differs in it: every form, every fault with its place, no secret shown.
 //! Absent on purpose: a box; see `konnektor_restore.rs`.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::io::Read;
 

@@ -1,14 +1,8 @@
 //! A box with a large Infomodell: backed up, compared and restored in four times its size, the box's own memory included.
 //! Absent on purpose: speed. `PFORTE_LARGE=50000000` says another size; in a debug build that takes minutes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "tests"
-)]
+#![allow(clippy::print_stdout, reason = "tests")]
 
-mod restores;
+use crate::restores;
 
 use std::io::Seek;
 

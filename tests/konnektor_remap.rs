@@ -1,8 +1,7 @@
 //! Card terminals known again on another box, and the Infomodell that names them: nothing is guessed.
 //! Absent on purpose: a box that pairs; a person does that.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod restores;
+use crate::restores;
 
 use pforte::konnektor::Json;
 use pforte::konnektor::restore::Options as What;

@@ -1,8 +1,7 @@
 //! A restore into a simulated `KoCoBox` over real TLS: every service comes back, users never change, addresses are followed.
 //! Absent on purpose: cuts and resuming; see `konnektor_cuts.rs`.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod restores;
+use crate::restores;
 
 use std::sync::Arc;
 

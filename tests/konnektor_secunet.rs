@@ -1,15 +1,8 @@
 //! A secunet Konnektor is read, written and told to do things; and what goes wrong is said, once, without a secret.
 //! Absent on purpose: the gateway in front; and guesses at what secunet's interface has beside what is public.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::format_push_string,
-    reason = "tests"
-)]
+#![allow(clippy::format_push_string, reason = "tests")]
 
-#[path = "boxes/small.rs"]
-mod small;
+use crate::small;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

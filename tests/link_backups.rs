@@ -5,14 +5,12 @@
     clippy::wrong_self_convention,
     clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
-    clippy::expect_used,
     clippy::large_futures,
     reason = "tests, which run real programs"
 )]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod door;
-mod practice;
+use crate::door;
+use crate::practice;
 
 use std::process::Stdio;
 use std::sync::Arc;

@@ -5,13 +5,11 @@
     clippy::wrong_self_convention,
     clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
-    clippy::expect_used,
     clippy::large_futures,
     reason = "tests, which run real programs"
 )]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod linked;
+use crate::linked;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -4,13 +4,11 @@
     clippy::wrong_self_convention,
     clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
-    clippy::expect_used,
     clippy::large_futures,
     reason = "tests, which run real programs"
 )]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod wires;
+use crate::wires;
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +31,7 @@ async fn visit(world: &World, gateway: &wires::Gateway) -> tokio::process::Child
 async fn a_practice_behind_nat_is_reached_over_its_own_link_and_over_nothing_else() {
     let world = World::new();
     let gateway = world.gateway("198.51.100.1").await;
-    let _sshd = world.sshd(&[&gateway]).await;
+    let _sshd = world.sshd(&[&gateway]);
     let mut site = world.site(&[&gateway], "");
     site.begin(&world).await;
     gateway.linked(1, SOON).await;
@@ -80,7 +78,7 @@ async fn a_practice_behind_nat_is_reached_over_its_own_link_and_over_nothing_els
 async fn a_cable_that_is_pulled_ends_the_visit_and_the_link_is_back_soon_after_it_is_plugged_in() {
     let world = World::new();
     let gateway = world.gateway("198.51.100.1").await;
-    let _sshd = world.sshd(&[&gateway]).await;
+    let _sshd = world.sshd(&[&gateway]);
     let mut site = world.site(&[&gateway], "[link]\nalive = \"2s\"\n");
     site.begin(&world).await;
     gateway.linked(1, SOON).await;
@@ -105,7 +103,7 @@ async fn a_cable_that_is_pulled_ends_the_visit_and_the_link_is_back_soon_after_i
 async fn a_new_address_and_a_line_that_takes_nothing_are_noticed_and_dialled_anew() {
     let world = World::new();
     let gateway = world.gateway("198.51.100.1").await;
-    let _sshd = world.sshd(&[&gateway]).await;
+    let _sshd = world.sshd(&[&gateway]);
     let mut site = world.site(&[&gateway], "[link]\nalive = \"2s\"\n");
     site.begin(&world).await;
     gateway.linked(1, SOON).await;
@@ -132,7 +130,7 @@ async fn a_new_address_and_a_line_that_takes_nothing_are_noticed_and_dialled_ane
 async fn with_a_tenth_of_all_packets_lost_technicians_work_all_the_same() {
     let world = World::new();
     let gateway = world.gateway("198.51.100.1").await;
-    let _sshd = world.sshd(&[&gateway]).await;
+    let _sshd = world.sshd(&[&gateway]);
     let mut site = world.site(&[&gateway], "");
     world.loses(10);
     site.begin(&world).await;
@@ -150,7 +148,7 @@ async fn with_a_tenth_of_all_packets_lost_technicians_work_all_the_same() {
 async fn a_gateway_that_restarts_during_a_visit_knows_of_no_consent_until_the_site_says_so_again() {
     let world = World::new();
     let mut gateway = world.gateway("198.51.100.1").await;
-    let _sshd = world.sshd(&[&gateway]).await;
+    let _sshd = world.sshd(&[&gateway]);
     let mut site = world.site(&[&gateway], "");
     site.begin(&world).await;
     gateway.linked(1, SOON).await;
@@ -176,7 +174,7 @@ async fn one_site_is_linked_to_two_gateways_and_a_copied_state_opens_neither() {
     let world = World::new();
     let one = world.gateway("198.51.100.1").await;
     let mut two = world.gateway("198.51.100.2").await;
-    let _sshd = world.sshd(&[&one, &two]).await;
+    let _sshd = world.sshd(&[&one, &two]);
     let mut site = world.site(&[&one, &two], "");
     site.begin(&world).await;
     one.linked(1, SOON).await;

@@ -1,5 +1,4 @@
 //! The package and its units: hardened, complete, and as small in rights as they say.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![expect(clippy::disallowed_methods, reason = "runs systemd-analyze, cargo-deb and dpkg-deb")]
 
 use std::path::Path;

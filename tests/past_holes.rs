@@ -2,10 +2,6 @@
 //! docs/past-holes.md.
 //! Absent on purpose: holes of the SSH library (`past_holes_russh`) and of load (`past_holes_load`).
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     clippy::too_many_lines,
     clippy::duration_suboptimal_units,
@@ -14,8 +10,8 @@
     reason = "helpers of tests are tests"
 )]
 
-mod door;
-mod raw;
+use crate::door;
+use crate::raw;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

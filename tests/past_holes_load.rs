@@ -2,10 +2,6 @@
 //! of docs/past-holes.md.
 //! Absent on purpose: speed. Benchmarks are in benches/.
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     clippy::too_many_lines,
     clippy::duration_suboptimal_units,
@@ -14,9 +10,9 @@
     reason = "helpers of tests are tests"
 )]
 
-mod door;
-mod factor_common;
-mod raw;
+use crate::door;
+use crate::factor_common;
+use crate::raw;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

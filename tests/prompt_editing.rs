@@ -1,8 +1,8 @@
 //! What a person sees who types at the prompt, on an emulated terminal.
 //! Absent on purpose: SSH; `prompt_flow` has the limits and the hanging up.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "helpers of tests are tests")]
+#![allow(clippy::print_stdout, reason = "helpers of tests are tests")]
 
-mod prompt_terminal;
+use crate::prompt_terminal;
 use pforte::prompt::{Read, Size};
 use prompt_terminal::{Input, Terminal, text};
 

@@ -1,8 +1,8 @@
 //! Limits, type-ahead, back-pressure and the end of a prompt, and bytes that no keyboard sends.
 //! Absent on purpose: what the screen looks like, which is `prompt_editing`'s.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "helpers of tests are tests")]
+#![allow(clippy::print_stdout, reason = "helpers of tests are tests")]
 
-mod prompt_terminal;
+use crate::prompt_terminal;
 use std::pin::pin;
 use std::task::{Context, Waker};
 

@@ -1,6 +1,6 @@
 //! What an open, idle prompt costs.
 //! Absent on purpose: speed.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "helpers of tests are tests")]
+#![allow(clippy::print_stdout, reason = "helpers of tests are tests")]
 
 use pforte::prompt::{Prompt, Size};
 use tokio::sync::mpsc;

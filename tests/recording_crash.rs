@@ -1,8 +1,7 @@
 //! A recording when its process is killed and when its disk is full. Absent on purpose: a power cut, which no test of one machine makes.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![expect(clippy::disallowed_methods, reason = "kills itself as a child process, and mounts a small disk")]
 
-mod recorded;
+use crate::recorded;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -56,7 +55,7 @@ fn a_recording_whose_process_is_killed_plays_up_to_the_cut() {
         let identity = Identity::generate();
         std::fs::write(dir.path().join("key"), identity.to_string().expose_secret()).unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_that_records_until_it_is_killed", "--nocapture"])
+            .args(["--exact", "recording_crash::child_that_records_until_it_is_killed", "--nocapture"])
             .env(CHILD, dir.path())
             .stdout(Stdio::piped())
             .spawn()

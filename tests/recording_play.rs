@@ -1,8 +1,7 @@
 //! `pforte play`, run as a person runs it. Absent on purpose: a real terminal; what would reach it is looked at.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![expect(clippy::disallowed_methods, reason = "runs pforte and a player")]
 
-mod recorded;
+use crate::recorded;
 
 use std::path::Path;
 use std::process::{Command, Output};

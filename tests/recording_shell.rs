@@ -1,9 +1,8 @@
 //! What was typed into a real bash and a real zsh, with their marks and without. Absent on purpose: SSH in between; the relay's tests
 //! have it.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![expect(clippy::disallowed_methods, reason = "runs shells")]
 
-mod recorded;
+use crate::recorded;
 
 use recorded::Shell;
 

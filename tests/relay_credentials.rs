@@ -1,15 +1,8 @@
 //! How the gateway logs in at hosts: by a certificate for the technician, by the account's password, and never with theirs.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod machine;
+use crate::door;
+use crate::machine;
 
 use std::sync::Arc;
 

@@ -1,16 +1,9 @@
 //! What is done in a relayed session is on record: commands, typed lines, files, scripts; and what was not echoed is not.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod load;
-mod machine;
+use crate::door;
+use crate::load;
+use crate::machine;
 
 use std::process::Stdio;
 

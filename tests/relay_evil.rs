@@ -1,16 +1,9 @@
 //! A customer's machine that was taken over: whatever it says, the person gets a sentence and a code, and nothing is left behind.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod machine;
-mod raw;
+use crate::door;
+use crate::machine;
+use crate::raw;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};

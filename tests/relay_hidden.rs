@@ -1,15 +1,8 @@
 //! What a technician may try so that a deed is on no record, and is on record all the same.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod machine;
+use crate::door;
+use crate::machine;
 
 use std::time::{Duration, Instant};
 

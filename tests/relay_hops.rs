@@ -1,16 +1,9 @@
 //! Ways on, opened by a client with a login and no good intent: many, long, odd, cut short.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod machine;
-mod raw;
+use crate::door;
+use crate::machine;
+use crate::raw;
 
 use std::time::Duration;
 

@@ -1,15 +1,8 @@
 //! Who gets into an inner session, where it leads, and what it refuses: each refusal beside what is allowed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod machine;
+use crate::door;
+use crate::machine;
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,7 @@
 //! Backups by themselves, in a running gateway with a clock that the test sets: once, told, caught up, tidied.
 //! Absent on purpose: when slots are; see `schedule::times` and `schedule::due`.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod door;
+use crate::door;
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,17 +1,13 @@
 //! `pforte serve` as a process: killed in mid-restore it comes to a good end, and a large Infomodell costs bounded memory.
 //! Absent on purpose: speed.
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     clippy::print_stdout,
     reason = "helpers of tests are tests, and run real clients"
 )]
 
-mod door;
-mod served;
+use crate::door;
+use crate::served;
 
 use std::time::Duration;
 

@@ -1,18 +1,11 @@
 //! `pforte factor test USER` beside a running gateway: the phone is asked for real, each step is shown, nobody is let in.
 //! Absent on purpose: the providers' own failures; those are `factor_*`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real programs"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real programs")]
 
-mod door;
-mod seat;
-mod served;
-mod sms_desk;
+use crate::door;
+use crate::seat;
+use crate::served;
+use crate::sms_desk;
 
 use std::path::Path;
 

@@ -1,16 +1,9 @@
 //! `pforte sessions`: what runs is listed, ended and watched through the local socket, by those who may and by nobody else.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests, and run real clients"
-)]
+#![allow(clippy::disallowed_methods, reason = "helpers of tests are tests, and run real clients")]
 
-mod door;
-mod machine;
-mod seat;
+use crate::door;
+use crate::machine;
+use crate::seat;
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};

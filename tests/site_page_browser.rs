@@ -4,13 +4,11 @@
     clippy::wrong_self_convention,
     clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
-    clippy::expect_used,
     clippy::large_futures,
     reason = "tests, which run real programs"
 )]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod page;
+use crate::page;
 
 use std::process::Stdio;
 use std::time::Duration;

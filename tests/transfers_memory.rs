@@ -1,6 +1,5 @@
 //! What a tap costs when both ends are hostile: measured, not counted.
 //! Absent on purpose: speed. One test, so that nothing else is in the numbers.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use pforte::transfers::{Event, Tap};
 

@@ -1,8 +1,7 @@
 //! Real clients against the system's sshd, as root on loopback: the tap names each file, its bytes and its hash.
 //! Absent on purpose: the relay; a recorder stands where it will, so what is tested is how clients really speak.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod transfers;
+use crate::transfers;
 
 use std::ffi::OsStr;
 use std::ops::Range;

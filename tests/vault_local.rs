@@ -1,12 +1,6 @@
 //! The vault in a folder: what it keeps comes back, and what was changed, cut, or meant for others does not.
 //! Absent on purpose: object stores elsewhere.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "tests"
-)]
+#![allow(clippy::print_stdout, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 

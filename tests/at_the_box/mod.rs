@@ -1,10 +1,6 @@
 //! A simulated box, and `pforte konnektor` run as a person at the practice's PC runs it.
 //! Absent on purpose: tests.
-#![allow(
-    dead_code,
-    clippy::disallowed_methods,
-    reason = "each test file uses its part, and runs the program"
-)]
+#![allow(clippy::disallowed_methods, reason = "each test file uses its part, and runs the program")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

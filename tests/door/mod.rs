@@ -1,12 +1,7 @@
 //! A gateway, a phone and a Konnektor on loopback for one test, and the clients that knock at it.
 //! Absent on purpose: any way into the gateway but its port.
 #![allow(
-    dead_code,
     clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     reason = "shared by several test files, which run real clients; helpers of tests are tests"
 )]
 

@@ -1,5 +1,4 @@
 //! A client of our fake Duo, and somebody who is asked.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; helpers of tests are tests")]
 
 use std::time::Duration;
 

@@ -1,13 +1,6 @@
 //! A Duo of our own on loopback: one tenant, whose people, devices and faults a test sets.
 //! Absent on purpose: any code of the client; what is signed is worked out here anew, from Duo's documentation.
-#![allow(
-    dead_code,
-    unused_imports,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "shared by several test files; helpers of tests are tests"
-)]
+#![allow(unused_imports, reason = "shared by several test files; helpers of tests are tests")]
 
 mod tenant;
 pub mod wire;

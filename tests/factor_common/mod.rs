@@ -1,6 +1,5 @@
 //! What the second factor's tests share: a question, a clock, and providers that misbehave as told.
 //! Absent on purpose: anything of the webhook's own code; signatures here are made by the hmac crate.
-#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,12 +1,7 @@
 //! What the tests of SFTP on the gateway share: rules, a kept backup, real clients, and packets by hand.
 //! Absent on purpose: any way to the vault but a client's, and its folder.
 #![allow(
-    dead_code,
     clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     reason = "shared by several test files, which run real clients; helpers of tests are tests"
 )]
 

@@ -1,11 +1,6 @@
 //! A configuration with hosts to go on to, and the kit that is made of it.
 #![allow(
-    dead_code,
     clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     reason = "shared by several test files, which run real programs; helpers of tests are tests"
 )]
 

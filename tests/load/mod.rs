@@ -1,11 +1,6 @@
 //! Machines to be reached through the gateway, and load that goes both ways.
 //! Absent on purpose: the gateway.
 #![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     reason = "shared by several test files; helpers of tests are tests"
 )]

@@ -1,12 +1,7 @@
 //! A customer's machine: the system's sshd on loopback, as root, with its own folder, keys and one account.
 //! Absent on purpose: the gateway.
 #![allow(
-    dead_code,
     clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     reason = "shared by several test files, which run real servers; helpers of tests are tests"
 )]
 
@@ -27,7 +22,7 @@ pub const HOST: &str = "backup.praxis-mueller.example";
 /// A client's master connection.
 pub struct Master {
     socket: PathBuf,
-    process: Child,
+    _process: Child,
 }
 
 impl Master {
@@ -216,7 +211,7 @@ impl Stage {
         let process = ssh.spawn().unwrap();
         for _ in 0..2000 {
             if socket.exists() {
-                return Master { socket, process };
+                return Master { socket, _process: process };
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -1,12 +1,7 @@
 //! A real ntfy server on loopback, and the phone that reads from it and presses what it shows.
 //! Absent on purpose: any of our own code; the phone does over HTTP what ntfy's app does.
 #![allow(
-    dead_code,
     clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     reason = "shared by several test files; helpers of tests are tests, and run a real server"
 )]
 
@@ -32,7 +27,7 @@ fn binary() -> PathBuf {
 
 /// The server: nobody may do anything but the gateway write and the phone read. Dropped, it is gone.
 pub struct Ntfy {
-    dir: TempDir,
+    _dir: TempDir,
     server: Child,
     pub url: String,
     /// The gateway's access token.
@@ -55,7 +50,7 @@ impl Ntfy {
                 let told = run(dir.path(), &["token", "add", "gateway"]);
                 let token = told.split_whitespace().find(|word| word.starts_with("tk_"));
                 let token = token.unwrap().trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
-                return Self { dir, server, url, token };
+                return Self { _dir: dir, server, url, token };
             }
         }
         panic!("ntfy does not start: {}", std::fs::read_to_string(dir.path().join("log")).unwrap());

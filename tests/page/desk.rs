@@ -252,7 +252,7 @@ impl FakeDesk {
             "open" => open(view),
             "enter" => view.present = vec![jane()],
             "deed" => {
-                view.present[0].deeds.push(deed("2026-11-23T13:02:00Z", DeedKind::Typed, "lpstat -p", None))
+                view.present[0].deeds.push(deed("2026-11-23T13:02:00Z", DeedKind::Typed, "lpstat -p", None));
             }
             "ask" => view.asks = vec![ask()],
             "red" => {

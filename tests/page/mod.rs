@@ -1,13 +1,5 @@
 //! A desk that only remembers, the page in front of it, and requests byte by byte.
-#![allow(
-    dead_code,
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "shared by several test files; helpers of tests are tests"
-)]
+#![allow(clippy::disallowed_methods, reason = "shared by several test files; helpers of tests are tests")]
 
 pub mod desk;
 
@@ -37,7 +29,6 @@ pub struct Served {
     pub address: SocketAddr,
     later: Arc<Mutex<SignedDuration>>,
     pub stop: CancellationToken,
-    pub running: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for Served {
@@ -100,8 +91,8 @@ impl Served {
         });
         desk.use_clock(clock);
         let (desk, stop) = (Arc::new(desk), CancellationToken::new());
-        let running = tokio::spawn(serve(desk.clone(), settings, stop.clone()));
-        Self { desk, address, later, stop, running }
+        tokio::spawn(serve(desk.clone(), settings, stop.clone()));
+        Self { desk, address, later, stop }
     }
 
     /// The clock jumps.

@@ -1,14 +1,9 @@
 //! A gateway that is none: russh's server and a Mux, made from what `src/link.rs` says; it does what a test tells it, well or ill.
 //! And a real `pforte site serve` in a folder of its own, with its terminal.
 #![allow(
-    dead_code,
     unreachable_pub,
     clippy::disallowed_methods,
     clippy::wildcard_enum_match_arm,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     reason = "shared by several test files; helpers of tests are tests"
 )]
 
@@ -76,7 +71,6 @@ pub struct Up {
     pub mux: Mux,
     pub handle: server::Handle,
     pub user: String,
-    cut: JoinHandle<()>,
 }
 
 impl Gateway {
@@ -212,8 +206,7 @@ impl server::Handler for Door {
         let channel = self.channels.remove(&id).unwrap();
         let (came, handle, user) = (self.came.clone(), session.handle(), self.user.clone());
         let mux = Mux::new(channel.into_stream(), false, Bounds { streams: 256, window: 128 << 20 });
-        let cut = tokio::spawn(std::future::pending());
-        came.send(Up { mux, handle, user, cut }).await.ok();
+        came.send(Up { mux, handle, user }).await.ok();
         Ok(())
     }
 }

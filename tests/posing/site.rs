@@ -10,7 +10,7 @@ use ssh_key::PublicKey;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{Gateway, WITHIN, key};
+use super::{WITHIN, key};
 
 pub const NAME: &str = "praxis-mueller";
 
@@ -56,12 +56,6 @@ impl Site {
         let site = Self { dir, public, process: None };
         site.configure(top, tables);
         site
-    }
-
-    /// For this gateway, reaching these; its reports come after a second.
-    pub async fn of(gateway: &Gateway, seed: u8, allow: &[SocketAddr], more: &str) -> Self {
-        let tables = format!("{}{more}", table(gateway.address, seed));
-        Self::new(&allowing(allow), &tables).await
     }
 
     pub fn configure(&self, top: &str, tables: &str) {

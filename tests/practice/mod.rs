@@ -1,12 +1,7 @@
 //! A practice's end of a link, as src/link.rs describes it and no better: it signs what a test wants, and says what a test wants.
 //! Absent on purpose: the real agent (`site`); this one is written from the protocol alone.
 #![allow(
-    dead_code,
     clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::single_match_else,
     reason = "shared by several test files; helpers of tests are tests"

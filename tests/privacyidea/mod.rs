@@ -1,12 +1,7 @@
 //! A real privacyIDEA on loopback with people, their phones and an SMS gateway, and somebody who may stand in between.
 //! Absent on purpose: the provider under test.
 #![allow(
-    dead_code,
     clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     reason = "shared by several test files, which run real programs; helpers of tests are tests"
 )]
 
@@ -55,7 +50,7 @@ pub struct People {
 /// The server, running; dropped, it is gone.
 pub struct Town {
     dir: TempDir,
-    server: Child,
+    _server: Child,
     pub url: String,
     pub token: String,
     serials: Value,
@@ -118,7 +113,7 @@ impl Town {
             (format!("http://127.0.0.1:{}", told["port"]), told["token"].as_str().unwrap().to_owned());
         let serials = std::fs::read(dir.path().join("serials.json")).unwrap();
         let serials = serde_json::from_slice(&serials).unwrap();
-        Self { dir, server, url, token, serials, sms }
+        Self { dir, _server: server, url, token, serials, sms }
     }
 
     /// As the gateway's file would set it up, but in more of a hurry to poll.
@@ -145,7 +140,7 @@ impl Town {
         let complaints = self.dir.path().join(format!("{name}.log"));
         let mut child = script("phone.py", &complaints);
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let mut phone = Phone { child, stdin, out: BufReader::new(stdout), complaints };
+        let mut phone = Phone { _child: child, stdin, out: BufReader::new(stdout), complaints };
         let key = self.dir.path().join(format!("{name}.pem"));
         phone.write(&json!({ "url": self.url, "serial": self.serials[name]["push"], "key": key })).await;
         phone
@@ -181,7 +176,7 @@ async fn sms_gateway() -> (String, mpsc::Receiver<(String, String)>) {
 
 /// An authenticator app; it does nothing that it is not told.
 pub struct Phone {
-    child: Child,
+    _child: Child,
     stdin: ChildStdin,
     out: BufReader<ChildStdout>,
     complaints: PathBuf,

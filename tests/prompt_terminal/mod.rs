@@ -1,6 +1,5 @@
 //! A terminal for tests: types bytes into a prompt and shows its output on an emulated screen.
 //! Absent on purpose: time. A read is polled by hand until it has nothing more to say, so nothing is waited for.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::num::NonZero;
 use std::pin::pin;

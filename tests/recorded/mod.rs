@@ -1,6 +1,6 @@
 //! A real shell on a real pty, recorded as a relay would: its output and the keys go through a recording.
 //! Absent on purpose: pauses; every key waits for what the shell shows, or for nothing.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::disallowed_methods, reason = "runs shells")]
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -37,7 +37,7 @@ pub fn open(folder: &Path) -> Recordings {
 }
 
 pub struct Shell {
-    pub dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     recordings: Recordings,
     recording: Recording,
     master: File,
@@ -94,7 +94,8 @@ impl Shell {
             }
         });
         let (seen, typed) = (String::new(), Vec::new());
-        let mut shell = Self { dir, recordings, recording, master, output, child, seen, looked: 0, typed };
+        let mut shell =
+            Self { _dir: dir, recordings, recording, master, output, child, seen, looked: 0, typed };
         shell.until("host$ ").await;
         shell
     }

@@ -1,6 +1,5 @@
 //! A simulated box, its backup, and a restore into it, for the tests of the restore.
 //! Absent on purpose: tests.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -1,11 +1,6 @@
 //! Somebody at a client that goes on running, and the operator's command. Absent on purpose: what they do.
 #![allow(
-    dead_code,
     clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     reason = "shared by several test files, which run real clients; helpers of tests are tests"
 )]
 

@@ -134,6 +134,7 @@ impl Client {
     }
 
     /// Opens a direct-tcpip channel and sends one byte through it.
+    #[allow(dead_code, reason = "the benches' alone")]
     pub async fn hop(&self, host: &str, port: u16) -> Result<russh::Channel<client::Msg>, russh::Error> {
         let channel = self.0.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 1).await?;
         channel.data_bytes(vec![1]).await?;

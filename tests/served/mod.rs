@@ -1,14 +1,6 @@
 //! `pforte serve` as a process of its own, on the folder, phone and Konnektor that `door` makes.
 //! Absent on purpose: any way to look into the process; what it did stands in its folder.
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests fail where something is not as it should be"
-)]
-#![allow(
-    dead_code,
     unreachable_pub,
     clippy::disallowed_methods,
     clippy::wildcard_enum_match_arm,

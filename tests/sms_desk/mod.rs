@@ -1,12 +1,5 @@
 //! What the tests of SMS share: a gateway that takes notes, a person who types, and settings read as a file has them.
 //! Absent on purpose: anything of the provider's own code; what is sent is decoded by other means.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "each test file uses a part; helpers of tests are tests"
-)]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,11 +1,7 @@
 //! The system's sshd on a loopback port of its own, as root, with a configuration of its own.
 //! Absent on purpose: any account but root's, any file outside the test's folder.
 #![allow(
-    dead_code,
     clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
     reason = "shared by several test files, which run real servers; helpers of tests are tests"
 )]
 
