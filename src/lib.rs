@@ -46,6 +46,7 @@
 //! | [`kit`] | what a technician installs, filled in from the policy; `contrib/` holds its templates |
 //! | [`direct`] | `pforte konnektor`: a box from the practice's own PC, no gateway in between |
 //! | [`service`] | what systemd is told: ready, alive, how it stands |
+//! | [`owner`] | whose files count as ours, for the services and for root |
 //! | [`house`], [`check`], [`init`], [`ledger`], [`play`], [`demo`] | build the parts, and the subcommands |
 //!
 //! Lower never imports higher: `tests/imports.rs` holds the table of who may use whom.
@@ -197,6 +198,7 @@ pub mod link;
 pub mod live;
 pub mod names;
 pub mod notify;
+pub mod owner;
 pub mod play;
 pub mod policy;
 pub mod prompt;

@@ -14,6 +14,7 @@
 #[path = "duo/asked.rs"]
 mod asked;
 mod at_the_box;
+mod booted;
 mod boxes;
 mod door;
 mod duo;
@@ -97,6 +98,7 @@ mod firms;
 mod flow_sealed;
 mod hop_refusals;
 mod imports;
+mod installed;
 mod journal_chain;
 mod journal_crash;
 mod journal_damage;

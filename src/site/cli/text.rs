@@ -281,11 +281,19 @@ fn line(deed: &Deed, zone: &TimeZone) -> String {
 /// What `init` has made, and what to do with it.
 pub(super) fn made(dir: &Path, name: &SiteName, made: &Made) -> String {
     let dir = dir.display();
+    let then = if made.given {
+        format!(
+            "systemctl enable --now pforte-site; secrets and state belong to the user {}, as which it runs: give it what you add there",
+            crate::owner::SERVICES[1]
+        )
+    } else {
+        format!("pforte site serve --config {dir}")
+    };
     format!(
         "A site stands in {dir}. Next:\n\
          1. {dir}/site.toml: the gateway's address and host key, what may be reached, the firms\n\
          2. the line on standard output goes to the gateway, as keys/sites/{name}.pub\n\
-         3. pforte site serve --config {dir}\n\
+         3. {then}\n\
          The page's PIN, said this once: {}",
         made.pin.reveal()
     )
