@@ -134,6 +134,19 @@ async fn a_page_that_is_plain_in_the_network_is_warned_of_wherever_it_is_looked_
     site.configure("", &tables(""));
     let checked = site.says(&["check"]).await;
     assert!(checked.code == 0 && !checked.err.contains("WARNING"), "{checked:?}");
+
+    // An address that this machine does not have: nothing else is without its service for that, and it is said.
+    site.configure("", &tables("").replace("lan = \"127.0.0.1:0\"", "lan = \"192.168.255.254:8022\""));
+    site.start().await;
+    let gone = site.view().await.access;
+    let warning = gone[0].warning.clone().unwrap();
+    assert!(warning.en.contains("cannot be reached there") && gone[0].fingerprint.is_none(), "{gone:?}");
+    let status = site.says(&["status", "--lang", "de"]).await.out;
+    assert!(
+        status.contains("ACHTUNG: Dort ist die Seite nicht zu erreichen")
+            && !status.contains("Fingerabdruck")
+    );
+    site.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{self, Seal, Settings};
-use super::desk::{self, Access, Desk, View};
+use super::desk::{self, Access, Desk, Said, View};
 use super::hall::Hall;
 use super::konnektor::Shelf;
 use super::page::keeper::{self, Keeper, NoCertificate, Source};
@@ -102,36 +102,21 @@ async fn listening(
         tracing::info!("the page listens on http://{}", socket.local_addr()?);
         listeners.push(Listener::plain(socket));
     }
-    if let Some(lan) = page.lan
-        && let Some(socket) = bound(lan).await
-    {
-        let address = socket.local_addr()?;
-        match sealed(page, state, address, clock, told.clone()) {
-            Ok(None) => {
-                let warning = page.warning(clock.now());
-                if let Some(warning) = &warning {
-                    tracing::warn!("{}", warning.en);
-                }
-                let url = format!("http://{address}/");
-                told.send_replace(vec![Access {
-                    url,
-                    seal: desk::Seal::Plain,
-                    fingerprint: None,
-                    until: None,
-                    warning,
-                }]);
-                listeners.push(Listener::proxied(socket));
+    if let Some(lan) = page.lan {
+        match in_network(page, lan, state, clock, &told).await {
+            Ok((listener, kept)) => {
+                listeners.push(listener);
+                keeper = kept;
             }
-            Ok(Some(kept)) => {
-                let config = kept.config().map_err(std::io::Error::other)?;
-                listeners.push(match page.seal {
-                    Seal::Given { .. } => Listener::strict_tls(socket, config),
-                    Seal::Own | Seal::Plain => Listener::tls(socket, config),
-                });
-                keeper = Some(kept);
+            // Never plain instead. The link, the switch and this machine's own page are there without it.
+            Err(e) => {
+                tracing::error!("the page is not shown at {lan}: {e}");
+                let warning = Said {
+                    de: format!("Dort ist die Seite nicht zu erreichen: {e}"),
+                    en: format!("The page cannot be reached there: {e}"),
+                };
+                told.send_replace(vec![unsealed(page, lan, Some(warning))]);
             }
-            // Never plain instead; the link, the switch and this machine's own page are there without it.
-            Err(e) => tracing::error!("the page is not shown at https://{address}/: {e}"),
         }
     }
     let settings = page::Settings {
@@ -157,14 +142,25 @@ async fn bound(address: SocketAddr) -> Option<TcpListener> {
     }
 }
 
-/// The certificate of that address; none if it is to be plain.
-fn sealed(
+/// Why the page is not shown in the practice's network.
+#[derive(Debug, thiserror::Error)]
+enum NotThere {
+    #[error("{0}")]
+    Network(#[from] std::io::Error),
+    #[error("{0}")]
+    Certificate(#[from] NoCertificate),
+}
+
+/// The listener of the practice's network, and whoever keeps its certificate if it has one of ours.
+async fn in_network(
     page: &config::Page,
+    lan: SocketAddr,
     state: &Path,
-    address: SocketAddr,
     clock: &Clock,
-    told: watch::Sender<Vec<Access>>,
-) -> Result<Option<Arc<Keeper>>, NoCertificate> {
+    told: &watch::Sender<Vec<Access>>,
+) -> Result<(Listener, Option<Arc<Keeper>>), NotThere> {
+    let socket = TcpListener::bind(lan).await?;
+    let address = socket.local_addr()?;
     let source = match &page.seal {
         Seal::Own => Source::Own {
             file: state.join(keeper::FILE),
@@ -173,10 +169,31 @@ fn sealed(
         Seal::Given { certificate, key, .. } => {
             Source::Given { certificate: certificate.clone(), key: key.clone() }
         }
-        Seal::Plain => return Ok(None),
+        Seal::Plain => {
+            let warning = page.warning(clock.now());
+            if let Some(warning) = &warning {
+                tracing::warn!("{}", warning.en);
+            }
+            told.send_replace(vec![unsealed(page, address, warning)]);
+            return Ok((Listener::proxied(socket), None));
+        }
     };
     let first = source.read(clock.now())?;
-    Ok(Some(Keeper::new(source, first, format!("https://{address}/"), clock.clone(), told)))
+    let strict = matches!(source, Source::Given { .. });
+    let keeper = Keeper::new(source, first, format!("https://{address}/"), clock.clone(), told.clone());
+    let config = keeper.config()?;
+    let listener = if strict { Listener::strict_tls(socket, config) } else { Listener::tls(socket, config) };
+    Ok((listener, Some(keeper)))
+}
+
+/// What is said of an address without a certificate.
+fn unsealed(page: &config::Page, address: SocketAddr, warning: Option<Said>) -> Access {
+    let (scheme, seal) = match page.seal {
+        Seal::Own => ("https", desk::Seal::Own),
+        Seal::Given { .. } => ("https", desk::Seal::Given),
+        Seal::Plain => ("http", desk::Seal::Plain),
+    };
+    Access { url: format!("{scheme}://{address}/"), seal, fingerprint: None, until: None, warning }
 }
 
 /// `systemctl status` shows how the switch stands.

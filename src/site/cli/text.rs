@@ -152,11 +152,10 @@ fn reached(out: &mut String, access: &Access, zone: &TimeZone, language: Languag
              Have it show you the certificate. Only if its SHA-256 fingerprint is this one, it is this device:",
         ),
         Seal::Given => say("  Zertifikat, SHA-256-Fingerabdruck:", "  Certificate, SHA-256 fingerprint:"),
-        Seal::Plain => say("  Ohne Verschlüsselung.", "  Without encryption."),
+        Seal::Plain => String::new(),
     };
-    writeln!(out, "{compare}").ok();
     if let Some(fingerprint) = &access.fingerprint {
-        writeln!(out, "  {fingerprint}").ok();
+        writeln!(out, "{compare}\n  {fingerprint}").ok();
     }
     if let Some(until) = access.until {
         writeln!(out, "  {} {}", say("gültig bis", "valid until"), day(until, zone)).ok();
