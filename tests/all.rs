@@ -151,6 +151,8 @@ mod site_link;
 mod site_page;
 mod site_page_browser;
 mod site_page_hostile;
+mod site_page_tls;
+mod site_page_tls_process;
 mod site_terminal;
 mod transfers_memory;
 mod transfers_real;
