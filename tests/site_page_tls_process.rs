@@ -160,7 +160,6 @@ async fn a_certificate_that_is_no_good_is_refused_with_its_file_and_what_to_do()
     put(&secrets, (2099, 1, 1));
     let other = read("page.key");
     put(&secrets, (2021, 6, 1));
-    let (old, old_key) = (read("page.pem"), read("page.key"));
     let refused = async |page: &str, certificate: &str, key: &str, mode: u32, expected: &[&str]| {
         site.configure("", &tables(page));
         std::fs::write(secrets.join("page.pem"), certificate).unwrap();
@@ -180,7 +179,6 @@ async fn a_certificate_that_is_no_good_is_refused_with_its_file_and_what_to_do()
     refused(both, &certificate, "x", 0o600, &[secret, "no private key in PEM", "openssl pkey"]).await;
     refused(both, &certificate, &key, 0o640, &[secret, "can be read by others (mode 640): chmod go-rwx"])
         .await;
-    refused(both, &old, &old_key, 0o600, &[cert, "expired at 2021-06-01", "put the renewed"]).await;
     let (one, none) =
         ("key = \"secrets/page.key\"", "certificate = \"secrets/none.pem\"\nkey = \"secrets/page.key\"");
     refused(one, &certificate, &key, 0o600, &["belong together"]).await;
@@ -195,4 +193,25 @@ async fn a_certificate_that_is_no_good_is_refused_with_its_file_and_what_to_do()
     site.configure("", &tables(both));
     let ran = site.says(&["check"]).await;
     assert!(ran.code == 0 && ran.err == "site.toml is right.\n", "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_is_an_error_of_the_check_and_takes_neither_link_nor_switch() {
+    let mut site =
+        Site::new("", &tables("certificate = \"secrets/page.pem\"\nkey = \"secrets/page.key\"")).await;
+    let secrets = site.home().join("secrets");
+    put(&secrets, (2021, 6, 1));
+    let ran = site.says(&["check"]).await;
+    assert!(ran.code == 78 && ran.err.contains("site.toml:"), "{ran:?}");
+    assert!(
+        ran.err.contains("secrets/page.pem expired at 2021-06-01") && ran.err.contains("put the renewed"),
+        "{ran:?}"
+    );
+    site.start().await;
+    let warned = site.says(&["status", "--lang", "en"]).await.out;
+    assert!(warned.contains("certificate has expired"), "{warned}");
+    assert_eq!(site.says(&["open"]).await.code, 0);
+    let (access, _) = access(&site).await;
+    assert!(access.fingerprint.is_some(), "{access:?}");
+    site.stop().await;
 }
