@@ -117,6 +117,7 @@ mod konnektor_rise;
 mod konnektor_secunet;
 mod konnektor_simulator;
 mod link_backups;
+mod link_clock;
 mod link_hostile;
 mod link_hostile_gateway;
 mod link_konnektor;
