@@ -142,6 +142,7 @@ mod relay_hops;
 mod relay_login;
 mod schedule;
 mod served_restore;
+mod service_notify;
 mod sessions_factor;
 mod sessions_live;
 mod site_consent;
