@@ -122,6 +122,7 @@ mod link_hostile;
 mod link_hostile_gateway;
 mod link_konnektor;
 mod link_network;
+mod link_restores;
 mod package;
 mod past_holes;
 mod past_holes_load;
