@@ -67,6 +67,7 @@ mod door_keys;
 mod door_kit;
 mod door_limits;
 mod door_link;
+mod door_link_apart;
 mod door_link_storm;
 mod door_ntfy;
 mod door_orders;
