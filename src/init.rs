@@ -11,6 +11,7 @@ use russh::keys::PrivateKey;
 use ssh_key::LineEnding;
 
 use crate::config::NO_SECRET;
+use crate::owner;
 use crate::random::Random;
 use crate::vault;
 
@@ -23,6 +24,9 @@ pub const SITE: &str = include_str!("../policy/sites/praxis-mueller.toml");
 
 /// The shipped `policy/firms/firm.toml`.
 pub const FIRM: &str = include_str!("../policy/firms/firm.toml");
+
+/// The user of `contrib/systemd/pforte.service`.
+const SERVICE: &str = owner::SERVICES[0];
 
 /// The comment of the key behind host certificates.
 pub const HOST_CA: &str = "pforte host authority";
@@ -127,7 +131,17 @@ pub fn run(dir: &Path, random: &Random) -> Result<String> {
     write_new(&dir.join("policy/firms/firm.toml"), FIRM.as_bytes(), 0o644)?;
     let host_key = ssh_key::PublicKey::read_openssh_file(dir.join("state/host_ed25519.pub"))?;
     let host_key = host_key.fingerprint(ssh_key::HashAlg::Sha256);
+    let given =
+        owner::hand_over(dir, &["secrets", "state"], SERVICE).context("give the service its files")?;
     let dir = dir.display();
+    let then = if given {
+        format!(
+            "Then: pforte check --config {dir}, and: systemctl enable --now pforte\n\
+             secrets and state belong to the user {SERVICE}, as which it runs: give it what you add there\n"
+        )
+    } else {
+        format!("Then: pforte check --config {dir}, and: pforte serve --config {dir}\n")
+    };
     Ok(format!(
         "A configuration stands in {dir}. Next:\n\
          1. {dir}/policy/sites/praxis-mueller.toml: your customer, their Konnektor's address\n   \
@@ -135,7 +149,7 @@ pub fn run(dir: &Path, random: &Random) -> Result<String> {
          2. {dir}/keys/FIRM-GIVEN.FAMILY.pub: a technician's public key (ssh-ed25519, or RSA of 4096 bits)\n\
          3. {dir}/policy/rules.toml: who may do what where; {dir}/policy/gateway.toml: where to listen, and which second factor;\n   \
             {dir}/policy/firms/FIRM.toml: where a firm or a person confirms otherwise\n\
-         Then: pforte check --config {dir}, and: pforte serve --config {dir}\n\
+         {then}\
          What a technician installs: pforte kit FIRM-GIVEN.FAMILY --out FOLDER --config {dir}\n\
          The host key, for those who log in the first time: {host_key}\n"
     ))

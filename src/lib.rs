@@ -46,6 +46,7 @@
 //! | [`kit`] | what a technician installs, filled in from the policy; `contrib/` holds its templates |
 //! | [`direct`] | `pforte konnektor`: a box from the practice's own PC, no gateway in between |
 //! | [`service`] | what systemd is told: ready, alive, how it stands |
+//! | [`owner`] | whose files count as ours, for the services and for root |
 //! | [`house`], [`check`], [`init`], [`ledger`], [`play`], [`demo`] | build the parts, and the subcommands |
 //!
 //! Lower never imports higher: `tests/imports.rs` holds the table of who may use whom.
@@ -164,6 +165,9 @@
 //! | the site's page does nothing without its PIN, a session, that session's token, our Host and our Origin | `tests/site_page.rs` |
 //! | text of gateways and technicians is shown as text, whatever it holds; even what they name oddly has its button | `tests/site_page_hostile.rs`, `site::page::text::tests` |
 //! | a PIN is guessed five times, then ever slower; never faster by guessing at once | `tests/site_page.rs`, `site::page::attempts::tests` |
+//! | a restart gives no fresh guesses; at the device nobody is locked out for longer than an hour | `site::page::attempts::kept`, `tests/site_page_tls_process.rs` |
+//! | in the network the page speaks TLS, with the certificate that `site status` names; plain only where its operator says so | `tests/site_page_tls.rs`, `tests/site_page_tls_process.rs` |
+//! | a self-made certificate is renewed in time; a bad file never takes the place of a good one | `tests/site_page_tls.rs` |
 //! | the page is used by keyboard alone, without JavaScript, and axe finds nothing in any state | `tests/site_page_browser.rs` |
 //! | a visit's report is checked with ssh-keygen by the very command that the page shows | `tests/site_page_hostile.rs` |
 //! | what is not publicly known of a make is not tried, and says so by name | `tests/konnektor_secunet.rs`, `tests/konnektor_rise.rs` |
@@ -201,6 +205,7 @@ pub mod link;
 pub mod live;
 pub mod names;
 pub mod notify;
+pub mod owner;
 pub mod play;
 pub mod policy;
 pub mod prompt;

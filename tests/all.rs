@@ -14,6 +14,7 @@
 #[path = "duo/asked.rs"]
 mod asked;
 mod at_the_box;
+mod booted;
 mod boxes;
 mod door;
 mod duo;
@@ -98,6 +99,7 @@ mod firms;
 mod flow_sealed;
 mod hop_refusals;
 mod imports;
+mod installed;
 mod journal_chain;
 mod journal_crash;
 mod journal_damage;
@@ -153,6 +155,8 @@ mod site_link;
 mod site_page;
 mod site_page_browser;
 mod site_page_hostile;
+mod site_page_tls;
+mod site_page_tls_process;
 mod site_terminal;
 mod transfers_memory;
 mod transfers_real;

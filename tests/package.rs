@@ -16,6 +16,28 @@ fn ran(command: &mut Command) -> (i32, String) {
     (status.code().unwrap_or(-1), text)
 }
 
+/// The package of the program as it was built for these tests.
+pub fn build(deb: &Path) {
+    let program = Path::new(env!("CARGO_BIN_EXE_pforte"));
+    let target = program.parent().unwrap().parent().unwrap();
+    let mut build = Command::new("cargo");
+    build
+        .args([
+            "deb",
+            "--no-build",
+            "--no-strip",
+            "--no-separate-debug-symbols",
+            "--profile=dev",
+            "--offline",
+        ])
+        .arg("--output")
+        .arg(deb)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("CARGO_TARGET_DIR", target);
+    let (code, text) = ran(&mut build);
+    assert_eq!(code, 0, "{text}");
+}
+
 #[test]
 fn both_units_expose_no_more_than_two_of_ten() {
     for unit in UNITS {
@@ -31,24 +53,7 @@ fn both_units_expose_no_more_than_two_of_ten() {
 #[test]
 fn the_package_holds_the_program_its_units_users_and_documents_and_starts_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_pforte"));
-    let target = program.parent().unwrap().parent().unwrap();
-    let mut build = Command::new("cargo");
-    build
-        .args([
-            "deb",
-            "--no-build",
-            "--no-strip",
-            "--no-separate-debug-symbols",
-            "--profile=dev",
-            "--offline",
-            "--output",
-        ])
-        .arg(dir.path().join("pforte.deb"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("CARGO_TARGET_DIR", target);
-    let (code, text) = ran(&mut build);
-    assert_eq!(code, 0, "{text}");
+    build(&dir.path().join("pforte.deb"));
     let root = dir.path().join("root");
     let (code, text) = ran(Command::new("dpkg-deb").arg("-R").arg(dir.path().join("pforte.deb")).arg(&root));
     assert_eq!(code, 0, "{text}");

@@ -13,6 +13,7 @@ use crate::page;
 use std::process::Stdio;
 use std::time::Duration;
 
+use page::tls::Sealed;
 use page::{PIN, Served};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
@@ -20,12 +21,19 @@ use tokio::process::Command;
 /// Runs a scenario of `drive.cjs` against the page; what it asks for happens at the desk.
 async fn drive(scenario: &str) {
     let served = Served::new().await;
+    let origin = served.origin();
+    drive_at(&served, scenario, &origin, "").await;
+}
+
+/// `trusted`: base64 of the SHA-256 of a public key whose certificate is taken though nobody has signed it.
+async fn drive_at(served: &Served, scenario: &str, origin: &str, trusted: &str) {
     let node = std::env::var("PFORTE_NODE")
         .expect("PFORTE_NODE names no folder with playwright-core and axe-core; tests/run makes one");
     let mut driver = Command::new("node")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/page/drive.cjs"))
-        .args([scenario, &served.origin(), PIN])
+        .args([scenario, origin, PIN])
         .env("PFORTE_NODE", node)
+        .env("PFORTE_SPKI", trusted)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -79,4 +87,11 @@ async fn axe_finds_nothing_on_any_page_in_any_state() {
 #[tokio::test(flavor = "multi_thread")]
 async fn text_of_others_runs_nothing_in_a_browser() {
     drive("hostile").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_knows_the_self_made_certificate_is_led_to_https_and_stays_there() {
+    let sealed = Sealed::own().await;
+    drive_at(&sealed.served, "sealed", &sealed.origin(), &sealed.key_hash()).await;
+    drive_at(&sealed.served, "stranger", &sealed.origin(), "").await;
 }

@@ -171,12 +171,12 @@ pub fn read_guarded(path: &Path, readable: Readable) -> Result<String, Unread> {
     read_file(path, readable)
 }
 
-fn read_file(path: &Path, readable: Readable) -> Result<String, Unread> {
+pub(super) fn read_file(path: &Path, readable: Readable) -> Result<String, Unread> {
     // A FIFO must not hold us up: what is no file is refused below.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let meta = file.metadata()?;
-    if let Some(why) = refuse(&meta, readable) {
+    if let Some(why) = refuse(&meta, readable).or_else(|| roots_alone(path, &meta)) {
         return Err(Unread::Refused(why));
     }
     let mut text = String::new();
@@ -214,9 +214,20 @@ fn refuse(meta: &Metadata, readable: Readable) -> Option<String> {
     })
 }
 
+/// Root reads it, in a folder that was given to a service, which will not.
+fn roots_alone(path: &Path, meta: &Metadata) -> Option<String> {
+    let folder = path.parent()?.metadata().ok()?.uid();
+    let hidden = meta.uid() == 0 && meta.mode() & 0o044 == 0;
+    (hidden && folder != 0 && folder != rustix::process::geteuid().as_raw()).then(|| {
+        format!(
+            "belongs to root alone, its folder to user {folder}, who cannot read it: chown it like its folder"
+        )
+    })
+}
+
 fn foreign(meta: &Metadata) -> Option<String> {
     let owner = meta.uid();
-    (owner != 0 && owner != rustix::process::geteuid().as_raw())
+    (!crate::owner::is_ours(owner))
         .then(|| format!("belongs to user {owner}: it must belong to root or to the gateway's own user"))
 }
 

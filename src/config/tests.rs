@@ -120,6 +120,17 @@ fn a_file_of_another_user_is_refused() {
 }
 
 #[test]
+fn a_secret_of_root_alone_in_a_folder_that_was_given_away_is_refused_when_root_looks_too() {
+    let example = Example::new();
+    if std::os::unix::fs::chown(example.path("secrets"), Some(12_345), None).is_err() {
+        return; // only root can give files away
+    }
+    let why = "belongs to root alone, its folder to user 12345, who cannot read it: chown it like its folder";
+    let found = files::read_file(&example.path("secrets/webhook"), Readable::ByOwner).unwrap_err();
+    assert_eq!(found.to_string(), why);
+}
+
+#[test]
 fn a_secret_written_in_the_place_of_its_files_name_is_not_repeated() {
     let example = Example::new();
     let wrong = |text: &str, from: &str| text.replace(from, "file = \"Sommer2026!\"");

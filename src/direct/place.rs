@@ -69,7 +69,7 @@ pub(super) fn guarded(path: &Path, guard: Guard, largest: u64) -> Result<Vec<u8>
         return Err(Untaken::NoFile);
     }
     let forbidden = if guard == Guard::Secret { 0o077 } else { 0o022 };
-    let owned = facts.uid() == 0 || facts.uid() == rustix::process::geteuid().as_raw();
+    let owned = crate::owner::is_ours(facts.uid());
     if !owned || facts.mode() & forbidden != 0 {
         return Err(Untaken::Others);
     }

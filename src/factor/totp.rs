@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rustix::fs::OFlags;
-use rustix::process::geteuid;
 use subtle::ConstantTimeEq;
 use totp_rs::{Algorithm, Builder};
 use zeroize::Zeroizing;
@@ -140,7 +139,7 @@ fn read_secret(path: &Path) -> Result<totp_rs::Secret, Cause> {
         Err(_) => return Err(Cause::BadEnrolment),
     };
     let found = file.metadata().map_err(|_| Cause::BadEnrolment)?;
-    let ours = found.uid() == 0 || found.uid() == geteuid().as_raw();
+    let ours = crate::owner::is_ours(found.uid());
     if !found.is_file() || found.mode() & 0o077 != 0 || !ours || found.len() > FILE_LIMIT {
         tracing::error!(path = %path.display(), "totp secret: must be a small file of ours with mode 0600");
         return Err(Cause::BadEnrolment);

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use yamux::{Config, Connection, Mode};
@@ -18,7 +19,11 @@ pub struct Mux {
     /// Boxed: a queue has room for 32 of whatever it holds from its beginning, and most links never get one.
     coming: mpsc::Receiver<Box<Stream>>,
     gone: CancellationToken,
+    driver: JoinHandle<()>,
 }
+
+/// Streams that may still arrive while the last words are sent; they are dropped.
+const LATE: usize = 16;
 
 /// How much one connection may hold.
 #[derive(Clone, Copy, Debug)]
@@ -86,8 +91,8 @@ impl Mux {
             cut: Box::pin(gone.clone().cancelled_owned()),
             gone: gone.clone(),
         };
-        tokio::spawn(driver);
-        Self { wishes, coming, gone }
+        let driver = tokio::spawn(driver);
+        Self { wishes, coming, gone, driver }
     }
 
     /// Opens a stream; the other side learns of it with the first byte.
@@ -108,9 +113,16 @@ impl Mux {
         self.coming.recv().await.map(|stream| *stream)
     }
 
-    /// Cancelled when the connection has ended. Cancel it to end the connection.
+    /// Cancelled when the connection has ended. Cancel it to end the connection: what was written before is still handed
+    /// over if that takes no wait, and all streams are cut.
     pub fn gone(&self) -> &CancellationToken {
         &self.gone
+    }
+
+    /// Ends the connection, as cancelling [`Mux::gone`] does, and returns when that is done.
+    pub async fn leave(self) {
+        self.gone.cancel();
+        self.driver.await.ok();
     }
 }
 
@@ -162,6 +174,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         if this.cut.as_mut().poll(cx).is_ready() {
+            // The last words. Not by yamux's own close: it leaves those who read from a stream asleep.
+            for _ in 0..LATE {
+                if !matches!(this.connection.poll_next_inbound(cx), Poll::Ready(Some(Ok(_)))) {
+                    break;
+                }
+            }
             return Poll::Ready(());
         }
         loop {
@@ -275,6 +293,26 @@ mod tests {
         assert!(!filling.is_finished());
         filling.abort();
         drop(echo.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_last_words_are_heard_and_who_does_not_listen_holds_nobody_up() {
+        // One worker: nothing is sent by chance between the word and the end.
+        let (a, mut b) = pair(Bounds::ORDINARY);
+        let mut word = a.open().await.unwrap();
+        word.write_all(b"closed").await.unwrap();
+        a.leave().await;
+        let mut heard = Vec::new();
+        b.next().await.unwrap().read_to_end(&mut heard).await.ok();
+        assert_eq!(heard, b"closed");
+
+        let (deaf, _ears) = tokio::io::duplex(8);
+        let a = Mux::new(deaf, true, Bounds::ORDINARY);
+        let mut word = a.open().await.unwrap();
+        word.write_all(b"closed").await.unwrap();
+        let reader = tokio::spawn(async move { word.read(&mut [0]).await });
+        a.leave().await;
+        assert_eq!(reader.await.unwrap().unwrap_or(0), 0);
     }
 
     #[tokio::test]

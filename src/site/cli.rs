@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::config::{FILE, FOLDER};
+use super::config::{FILE, FOLDER, Settings};
 use super::desk::{Action, Visit};
+use super::konnektor::Shelf;
 use super::serve::{self, NotServed};
 use super::socket::{self, Got, Want};
 use super::{init, visits};
@@ -44,6 +45,15 @@ struct Place {
     lang: Option<Lang>,
 }
 
+impl Place {
+    fn language(&self) -> Option<Language> {
+        self.lang.map(|lang| match lang {
+            Lang::De => Language::German,
+            Lang::En => Language::English,
+        })
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Lang {
     De,
@@ -54,6 +64,8 @@ enum Lang {
 enum Doing {
     /// Hold the link, the switch and the page.
     Serve,
+    /// Read site.toml and everything that it names; say what is wrong in it, or unwise.
+    Check,
     /// Make a commented site.toml and the site's own key; print the line for the gateway's keys/sites/NAME.pub.
     Init {
         /// Where to.
@@ -172,9 +184,12 @@ impl Doing {
             Self::End { visit } => Action::End { visit },
             Self::Standing { order: Order::Backup, to } => Action::BackupOnly { on: to == OnOff::On },
             Self::Standing { order: Order::WhenPossible, to } => Action::WhenPossible { on: to == OnOff::On },
-            Self::Serve | Self::Init { .. } | Self::Pin | Self::Status { .. } | Self::Report { .. } => {
-                return None;
-            }
+            Self::Serve
+            | Self::Check
+            | Self::Init { .. }
+            | Self::Pin
+            | Self::Status { .. }
+            | Self::Report { .. } => return None,
         })
     }
 }
@@ -184,6 +199,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> u8 {
     let Options { doing, place } = options;
     match doing {
         Doing::Serve => serve(&place.config, stop).await,
+        Doing::Check => check(&place),
         Doing::Init { dir, name } => made(&dir, &name),
         Doing::Pin => new_pin(&place.config),
         Doing::Status { .. }
@@ -219,6 +235,27 @@ fn new_pin(dir: &Path) -> u8 {
     }
 }
 
+fn check(place: &Place) -> u8 {
+    let clock = Clock::system();
+    let read = Settings::load(&place.config).and_then(|settings| {
+        settings.check_dates(clock.now())?;
+        Shelf::of(&place.config, &settings, clock.clone())?;
+        Ok(settings)
+    });
+    match read {
+        Ok(settings) => {
+            let warning = settings.page.and_then(|page| page.warning(clock.now()));
+            let language = place.language().unwrap_or(settings.language);
+            complain(&text::checked(warning.as_ref(), language));
+            0
+        }
+        Err(problems) => {
+            complain(&problems.to_string());
+            CONFIGURATION
+        }
+    }
+}
+
 async fn serve(dir: &Path, stop: impl Future<Output = ()>) -> u8 {
     match serve::run(dir, Clock::system(), Random::system(), stop).await {
         Ok(()) => 0,
@@ -249,10 +286,7 @@ fn made(dir: &Path, name: &SiteName) -> u8 {
 
 /// The socket and the language, without a look at any secret.
 fn found(place: &Place) -> Result<(PathBuf, Language), Problems> {
-    let said = place.lang.map(|lang| match lang {
-        Lang::De => Language::German,
-        Lang::En => Language::English,
-    });
+    let said = place.language();
     if let Some(socket) = &place.socket {
         return Ok((socket.clone(), said.unwrap_or(Language::German)));
     }
@@ -275,6 +309,7 @@ async fn asked(doing: Doing, path: &Path, language: Language) -> u8 {
         Doing::Status { json } => (*json, false),
         Doing::Report { json, verify, .. } => (*json, *verify),
         Doing::Serve
+        | Doing::Check
         | Doing::Init { .. }
         | Doing::Pin
         | Doing::Open { .. }

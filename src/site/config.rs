@@ -1,19 +1,22 @@
 //! `site.toml` → [`Settings`]: whom the site dials, what may be reached in it, who may switch. Every error at once, with its place.
 //! Absent on purpose: what the switch says right now (`site::switch`), and any address that a gateway names.
 
+mod page;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ssh_key::{Algorithm, HashAlg, PrivateKey, PublicKey};
 
+pub use page::{Page, Seal};
+
 use super::desk;
-use super::page::PinHash;
 use crate::config::{Document, Folder, KonnektorBox, Language, Place, Problems, Readable, Recipient, Table};
 use crate::link;
 use crate::names::{Firm, HostPort, KonnektorName, SiteName};
@@ -120,17 +123,6 @@ pub struct SwitchSettings {
     pub backup_only: bool,
 }
 
-/// The local page.
-#[derive(Clone)]
-pub struct Page {
-    /// On this machine.
-    pub listen: SocketAddr,
-    /// In the practice's network.
-    pub lan: Option<SocketAddr>,
-    /// What people type in there, as it is kept.
-    pub pin: PinHash,
-}
-
 /// When and how the link is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkSettings {
@@ -225,6 +217,18 @@ impl Settings {
         problems.check()?;
         read.ok_or_else(Problems::default)
     }
+
+    /// What was right when it was written and is no more.
+    ///
+    /// # Errors
+    /// The page's certificate has expired.
+    pub fn check_dates(&self, now: Timestamp) -> Result<(), Problems> {
+        let mut problems = Problems::default();
+        if let Some(page) = &self.page {
+            page.check_dates(now, &mut problems);
+        }
+        problems.check()
+    }
 }
 
 fn read(folder: &Folder, problems: &mut Problems) -> Option<Settings> {
@@ -256,7 +260,7 @@ fn read(folder: &Folder, problems: &mut Problems) -> Option<Settings> {
         .into_iter()
         .map(|(n, t)| Some((n, KonnektorBox::read(folder, t, problems)?)))
         .collect::<Vec<_>>();
-    let page = root.table("page", problems).map(|table| page(folder, table, problems));
+    let page = root.table("page", problems).map(|table| page::read(folder, table, problems));
     let link = link_settings(root.table("link", problems), problems);
     let report_after = root.table("report", problems).and_then(|mut table| {
         let after = table.duration_within("after", (Duration::ZERO, DAY), problems);
@@ -348,44 +352,6 @@ fn switch(table: Option<Table<'_, '_>>, problems: &mut Problems) -> SwitchSettin
     settings.backup_only = table.flag("backup_only", problems).unwrap_or(false);
     table.finish(problems);
     settings
-}
-
-fn page(folder: &Folder, mut table: Table<'_, '_>, problems: &mut Problems) -> Option<Page> {
-    let listen = table.required::<SocketAddr>("listen", problems);
-    let lan = table.parsed::<SocketAddr>("lan", problems);
-    let place = table.place();
-    let pin = folder.secret(&mut table, "pin", problems);
-    if !table.holds("pin") {
-        table.missing("pin");
-    }
-    let pin = pin.and_then(|kept| {
-        let hash = PinHash::parse(kept.reveal());
-        hash.map_err(|e| problems.add(place, format!("pin: {e}; `pforte site pin` sets a new one"))).ok()
-    });
-    if let Some(listen) = &listen
-        && !listen.value.ip().is_loopback()
-    {
-        problems
-            .add(listen.place.clone(), "listen: expected an address of this machine itself, 127.0.0.1:8022");
-    }
-    if let Some(lan) = &lan
-        && !in_a_practice(lan.value.ip())
-    {
-        problems.add(
-            lan.place.clone(),
-            "lan: expected an address of the practice's own network, such as 192.168.1.5:8022",
-        );
-    }
-    table.finish(problems);
-    Some(Page { listen: listen?.value, lan: lan.map(|at| at.value), pin: pin? })
-}
-
-/// Nothing listens towards the internet: RFC 1918, RFC 4193, link-local, loopback.
-fn in_a_practice(ip: std::net::IpAddr) -> bool {
-    match ip {
-        std::net::IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
-        std::net::IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local(),
-    }
 }
 
 fn link_settings(table: Option<Table<'_, '_>>, problems: &mut Problems) -> LinkSettings {

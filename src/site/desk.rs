@@ -33,6 +33,36 @@ pub struct View {
     pub asks: Vec<Ask>,
     /// Visits that are over, newest first, at most 50.
     pub visits: Vec<Past>,
+    /// Where the page is in the practice's network; empty if it is there for this machine alone.
+    #[serde(default)]
+    pub access: Vec<Access>,
+}
+
+/// The page at an address of the practice's network.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Access {
+    /// `https://192.168.1.5:8022/`
+    pub url: String,
+    /// What keeps others in that network from reading along.
+    pub seal: Seal,
+    /// SHA-256 of the certificate, as browsers show it: `AB:CD:…`
+    pub fingerprint: Option<String>,
+    /// The last moment at which the certificate counts.
+    pub until: Option<Timestamp>,
+    /// What somebody has to do about it.
+    pub warning: Option<Said>,
+}
+
+/// What keeps others from reading along.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Seal {
+    /// TLS with a certificate that the site made.
+    Own,
+    /// TLS with the operator's certificate.
+    Given,
+    /// Nothing here.
+    Plain,
 }
 
 /// The switch.

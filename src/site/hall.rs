@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::desk::{Action, Ask, By, Desk, Named, NotDone, Report, Switch as Shown, View};
+use super::desk::{Access, Action, Ask, By, Desk, Named, NotDone, Report, Switch as Shown, View};
 use super::lights::Lights;
 use super::premises::Premises;
 use super::record::Line;
@@ -34,16 +34,18 @@ const SHOWN: usize = 50;
 pub struct Hall {
     premises: Arc<Premises>,
     lights: Arc<Lights>,
+    /// Where the page is in the network, as it says itself.
+    access: watch::Receiver<Vec<Access>>,
     /// One change at a time; what closes waits for nobody.
     turn: Mutex<()>,
     changes: watch::Sender<u64>,
 }
 
 impl Hall {
-    /// Over these premises.
-    pub fn new(premises: Arc<Premises>) -> Arc<Self> {
+    /// Over these premises; `access` tells where the page is.
+    pub fn new(premises: Arc<Premises>, access: watch::Receiver<Vec<Access>>) -> Arc<Self> {
         let lights = Arc::new(Lights::new(Arc::clone(&premises)));
-        Arc::new(Self { premises, lights, turn: Mutex::default(), changes: watch::Sender::new(0) })
+        Arc::new(Self { premises, lights, access, turn: Mutex::default(), changes: watch::Sender::new(0) })
     }
 
     /// Holds the links, the lights and the record until `stop`; what is not reported then is a draft.
@@ -146,12 +148,15 @@ impl Hall {
         let premises = &self.premises;
         let (mut switch, mut visits) = (premises.switch.changes(), premises.visits.changes());
         let (mut asks, mut lights) = (premises.asks.changes(), self.lights.changes());
+        let mut access = self.access.clone();
         loop {
             let changed = tokio::select! {
                 changed = switch.changed() => changed,
                 changed = visits.changed() => changed,
                 changed = asks.changed() => changed,
                 changed = lights.changed() => changed,
+                // Without a page nobody ever says where it is.
+                Ok(()) = access.changed() => Ok(()),
                 () = stop.cancelled() => return,
             };
             if changed.is_err() {
@@ -308,6 +313,7 @@ impl Desk for Hall {
             present: premises.visits.present(),
             asks: premises.asks.all(),
             visits,
+            access: self.access.borrow().clone(),
         }
     }
 

@@ -10,6 +10,7 @@ use ssh_key::{Algorithm, LineEnding, PrivateKey};
 use super::config::FILE;
 use super::page::pin::{self, PinHash};
 use crate::names::SiteName;
+use crate::owner;
 use crate::random::Random;
 use crate::secret::Secret;
 
@@ -26,6 +27,8 @@ pub struct Made {
     pub public: String,
     /// For the page; said once.
     pub pin: Secret,
+    /// `secrets` and `state` belong to the service's user now.
+    pub given: bool,
 }
 
 /// Makes it below `dir`, which holds none of it yet.
@@ -51,8 +54,9 @@ pub fn run(dir: &Path, name: &SiteName, random: &Random) -> io::Result<Made> {
     write_new(&dir.join(PIN), format!("{}\n", hash.reveal()).as_bytes(), 0o600)?;
     // Last: what is half made is no site.
     write_new(&toml, EXAMPLE.replace("SITE", name.as_str()).as_bytes(), 0o644)?;
+    let given = owner::hand_over(dir, &["secrets", "state"], owner::SERVICES[1])?;
     let public = key.public_key().to_openssh().map_err(io::Error::other)?;
-    Ok(Made { public, pin })
+    Ok(Made { public, pin, given })
 }
 
 /// Another PIN for the page of the site in `dir`; the old one is gone with it.

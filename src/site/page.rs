@@ -2,13 +2,15 @@
 //! Absent on purpose: how any of it is done; a [`Desk`] does it. And anything that is loaded from elsewhere.
 //!
 //! ```text
-//! connection ─limits─▶ guard: our Host, our Origin ─▶ PIN ─▶ session ─▶ its token in each form ─▶ Desk
+//! connection ─limits─▶ TLS, but on this machine ─▶ guard: our Host, our Origin ─▶ PIN ─▶ session ─▶ its token in each form ─▶ Desk
 //! ```
 
 mod answers;
 mod attempts;
+mod certificate;
 mod doings;
 mod guard;
+pub mod keeper;
 mod listen;
 mod metrics;
 pub mod pin;
@@ -18,6 +20,7 @@ mod shown;
 mod text;
 mod words;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use certificate::{BadCertificate, Certificate};
 pub use listen::Listener;
 pub use pin::{BadPin, PinHash};
 
@@ -42,6 +46,8 @@ const STREAMS: usize = 48;
 pub struct Settings {
     /// 127.0.0.1, and an address of the practice's network if it is set.
     pub listeners: Vec<Listener>,
+    /// The state's folder: wrong PINs are remembered there. Without it a restart forgets them.
+    pub state: Option<PathBuf>,
     /// Names that the page may be called by, without a port, beside the addresses that it listens on: `fernwartung.praxis`.
     pub hosts: Vec<String>,
     /// The PIN, as it was kept.
@@ -72,12 +78,16 @@ struct Page {
 /// Serves the page on all listeners until `stop`; nothing of it fails beyond a line in the log.
 pub async fn serve(desk: Arc<dyn Desk>, settings: Settings, stop: CancellationToken) {
     let idle = SignedDuration::try_from(settings.idle).unwrap_or(SignedDuration::from_mins(15));
+    let attempts = match settings.state {
+        Some(state) => attempts::Attempts::kept(&state, &settings.pin, settings.clock.now()),
+        None => attempts::Attempts::default(),
+    };
     let page = Arc::new(Page {
         desk,
         hosts: settings.hosts,
         pin: settings.pin,
         clock: settings.clock,
-        attempts: attempts::Attempts::default(),
+        attempts,
         sessions: sessions::Sessions::new(settings.random, idle),
         templates: answers::templates(),
         checking: Semaphore::new(1),

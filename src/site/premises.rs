@@ -178,8 +178,7 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let meta = std::fs::metadata(path)?;
-    let own = rustix::process::geteuid().as_raw();
-    if meta.mode() & 0o022 != 0 || (meta.uid() != own && meta.uid() != 0) {
+    if meta.mode() & 0o022 != 0 || !crate::owner::is_ours(meta.uid()) {
         let text = format!("{}: others can write here: chmod go-w", path.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }

@@ -65,7 +65,7 @@ pub fn read_identities(path: &Path) -> Result<Vec<Identity>, VaultError> {
 }
 
 fn trusted(owner: u32, mode: u32) -> Result<(), VaultError> {
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+    if !crate::owner::is_ours(owner) {
         return Err(VaultError::BadIdentityFile("belongs to neither root nor the gateway's own user"));
     }
     if mode & 0o077 != 0 {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use pforte::clock::Clock;
 use pforte::site::desk::{
-    About, Action, Ask, By, Deed, DeedKind, Desk, Firm, Light, Named, NotDone, Past, Presence, REPORT,
-    Report, Said, Shine, Switch, View, Visit,
+    About, Access, Action, Ask, By, Deed, DeedKind, Desk, Firm, Light, Named, NotDone, Past, Presence,
+    REPORT, Report, Said, Seal, Shine, Switch, View, Visit,
 };
 use tokio::sync::watch;
 
@@ -208,6 +208,7 @@ impl FakeDesk {
                     ..past()
                 },
             ],
+            access: vec![],
         };
         let seed = ssh_key::private::Ed25519Keypair::from_seed(&[7; 32]);
         Self {
@@ -281,6 +282,13 @@ impl FakeDesk {
                 ];
                 view.present = vec![jane()];
                 view.asks = vec![ask()];
+                view.access = vec![Access {
+                    url: "https://192.168.1.5:8022/".into(),
+                    seal: Seal::Own,
+                    fingerprint: Some(vec!["AB"; 32].join(":")),
+                    until: Some(at("2028-11-22T00:00:00Z")),
+                    warning: Some(said("Das Zertifikat wird alt.", "The certificate grows old.")),
+                }];
             }
             other => panic!("{other}"),
         });

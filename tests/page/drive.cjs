@@ -310,14 +310,43 @@ async function hostile(browser) {
   await close();
 }
 
+/** Over TLS, typed without its https://: led on, logged in, and nothing that it keeps goes over anything else. */
+async function sealed(browser) {
+  const { context, page, wrong, close } = await open(browser, {});
+  await page.goto(url.replace("https:", "http:") + "/");
+  check(page.url() === url + "/login", page.url());
+  check(wrong.length === 1 && wrong[0].startsWith("request: http:"), wrong.join("\n"));
+  wrong.length = 0;
+  await logIn(page);
+  await press(page, "open-30");
+  check((await heading(page)).startsWith("Offen bis"), await heading(page));
+  await happen("enter");
+  await page.waitForSelector("#part-present .there");
+  await Promise.all([page.waitForEvent("load"), page.click("#language")]);
+  check(await page.evaluate(() => isSecureContext), "a secure context");
+  const kept = (await context.cookies()).map((it) => [it.name, it.secure, it.httpOnly, it.sameSite, it.path].join(" "));
+  check(kept.sort().join(", ") === "__Host-pforte true true Strict /, lang true true Strict /", kept.join(", "));
+  check((await page.locator("#part-access").isHidden()), "the fingerprint is shown at the device alone");
+  await close();
+}
+
+/** Who does not know the certificate is warned, and sends nothing. */
+async function stranger(browser) {
+  const { page, context } = await open(browser, {});
+  const error = await page.goto(url + "/").then(() => "none", (it) => String(it));
+  check(error.includes("ERR_CERT_AUTHORITY_INVALID"), error);
+  await context.close();
+}
+
 (async () => {
   const browser = await chromium.launch({
     executablePath: process.env.PFORTE_CHROMIUM || "/usr/bin/chromium",
     // The tests run as root in a container, where Chromium's own sandbox cannot be set up.
-    args: ["--no-sandbox", "--disable-gpu"],
+    args: ["--no-sandbox", "--disable-gpu"].concat(
+      process.env.PFORTE_SPKI ? ["--ignore-certificate-errors-spki-list=" + process.env.PFORTE_SPKI] : []),
   });
   try {
-    await { day, gone, plain, axes, hostile }[scenario](browser);
+    await { day, gone, plain, axes, hostile, sealed, stranger }[scenario](browser);
     process.stdout.write("done\n");
   } catch (error) {
     process.stdout.write("failed " + JSON.stringify(String(error.stack || error)) + "\n");

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "shared by several test files; helpers of tests are tests")]
 
 pub mod desk;
+pub mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -83,6 +84,7 @@ impl Served {
         });
         let settings = change(Settings {
             listeners: vec![Listener::plain(socket)],
+            state: None,
             hosts: vec!["fernwartung.praxis.example".into()],
             pin: PinHash::of(&Secret::new(PIN.into()), &Random::system()).unwrap(),
             idle: pforte::site::page::IDLE,

@@ -686,10 +686,10 @@ pub fn blob(key: &PrivateKey) -> Vec<u8> {
     key.public_key().to_bytes().unwrap()
 }
 
-/// Bytes of this process that are resident.
+/// Bytes of this process that are resident; its program's pages, which come as code is first run, are not counted.
 pub fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 

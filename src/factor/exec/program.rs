@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, geteuid, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
@@ -207,10 +207,9 @@ fn check(program: &Path) -> Result<(), BadProgram> {
     if !file.is_file() || file.mode() & 0o111 == 0 {
         return Err(BadProgram::NotExecutable(program.to_owned()));
     }
-    let us = geteuid().as_raw();
     for path in program.ancestors() {
         let found = look(path)?;
-        let ours = found.uid() == 0 || found.uid() == us;
+        let ours = crate::owner::is_ours(found.uid());
         // In a sticky directory such as /tmp nobody can replace what is not theirs (inode(7)).
         let sticky = found.is_dir() && found.mode() & 0o1000 != 0;
         if !ours || (found.mode() & 0o022 != 0 && !sticky) {

@@ -79,7 +79,8 @@ pub async fn run(
         Ok(control) => talk(premises, link, number, &mut mux, control, streams, stop).await,
         Err(_) => Over::Gone,
     };
-    mux.gone().cancel();
+    // What was said last, that the switch is closed for one, is on its way before the line is cut.
+    mux.leave().await;
     over
 }
 

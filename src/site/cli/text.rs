@@ -8,7 +8,9 @@ use jiff::tz::TimeZone;
 
 use crate::config::Language;
 use crate::names::SiteName;
-use crate::site::desk::{About, Action, Deed, DeedKind, Light, REPORT, Report, Said, Shine, View, Visit};
+use crate::site::desk::{
+    About, Access, Action, Deed, DeedKind, Light, REPORT, Report, Said, Seal, Shine, View, Visit,
+};
 use crate::site::init::Made;
 use crate::site::socket::Want;
 
@@ -126,7 +128,54 @@ pub(super) fn view(view: &View, language: Language) -> String {
         )
         .ok();
     }
+    for access in &view.access {
+        reached(&mut out, access, &zone, language);
+    }
     out
+}
+
+/// Where the page is in the network, and how somebody there can tell that it is this one.
+fn reached(out: &mut String, access: &Access, zone: &TimeZone, language: Language) {
+    let say = |de: &str, en: &str| either(language, de, en);
+    writeln!(
+        out,
+        "\n{}: {}",
+        say("Die Seite im Netz der Praxis", "The page in the practice's network"),
+        access.url
+    )
+    .ok();
+    let compare = match access.seal {
+        Seal::Own => say(
+            "  Der Browser warnt dort beim ersten Mal: Dieses Gerät hat sein Zertifikat selbst gemacht.\n  \
+             Lassen Sie sich das Zertifikat anzeigen. Nur wenn sein SHA-256-Fingerabdruck dieser ist, ist es dieses Gerät:",
+            "  The browser there warns the first time: this device has made its certificate itself.\n  \
+             Have it show you the certificate. Only if its SHA-256 fingerprint is this one, it is this device:",
+        ),
+        Seal::Given => say("  Zertifikat, SHA-256-Fingerabdruck:", "  Certificate, SHA-256 fingerprint:"),
+        Seal::Plain => String::new(),
+    };
+    if let Some(fingerprint) = &access.fingerprint {
+        writeln!(out, "{compare}\n  {fingerprint}").ok();
+    }
+    if let Some(until) = access.until {
+        writeln!(out, "  {} {}", say("gültig bis", "valid until"), day(until, zone)).ok();
+    }
+    if let Some(warning) = &access.warning {
+        let warning = plain(in_language(warning, language));
+        writeln!(out, "  {}: {warning}", say("ACHTUNG", "WARNING")).ok();
+    }
+}
+
+/// `site.toml` is right; what is unwise in it.
+pub(super) fn checked(warning: Option<&Said>, language: Language) -> String {
+    let right = either(language, "site.toml ist in Ordnung.", "site.toml is right.");
+    match warning {
+        None => right,
+        Some(warning) => {
+            let warning = plain(in_language(warning, language));
+            format!("{right}\n{}: {warning}", either(language, "ACHTUNG", "WARNING"))
+        }
+    }
 }
 
 fn lamp(out: &mut String, light: &Light, language: Language) {
@@ -281,11 +330,19 @@ fn line(deed: &Deed, zone: &TimeZone) -> String {
 /// What `init` has made, and what to do with it.
 pub(super) fn made(dir: &Path, name: &SiteName, made: &Made) -> String {
     let dir = dir.display();
+    let then = if made.given {
+        format!(
+            "systemctl enable --now pforte-site; secrets and state belong to the user {}, as which it runs: give it what you add there",
+            crate::owner::SERVICES[1]
+        )
+    } else {
+        format!("pforte site serve --config {dir}")
+    };
     format!(
         "A site stands in {dir}. Next:\n\
          1. {dir}/site.toml: the gateway's address and host key, what may be reached, the firms\n\
          2. the line on standard output goes to the gateway, as keys/sites/{name}.pub\n\
-         3. pforte site serve --config {dir}\n\
+         3. {then}\n\
          The page's PIN, said this once: {}",
         made.pin.reveal()
     )

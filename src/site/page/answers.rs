@@ -16,7 +16,7 @@ use axum::response::{IntoResponse as _, Redirect};
 use axum::routing::{get, post};
 use minijinja::{Environment, UndefinedBehavior, Value, context, value::Serde};
 
-use super::guard::{self, Peer};
+use super::guard::{self, Peer, Way};
 use super::sessions::{Known, News};
 use super::shown::Shown;
 use super::words::{Language, Times};
@@ -81,8 +81,12 @@ pub(super) fn templates() -> Environment<'static> {
 /// Guards every path, and seals every answer.
 async fn watched(State(page): Shared, request: Request, next: Next) -> Answer {
     let Some(peer) = request.extensions().get::<Peer>().copied() else {
-        return guard::sealed(StatusCode::INTERNAL_SERVER_ERROR.into_response());
+        return guard::sealed(StatusCode::INTERNAL_SERVER_ERROR.into_response(), Way::Plain);
     };
+    let sealed = |answer| guard::sealed(answer, peer.way);
+    if peer.way == Way::Astray {
+        return sealed(guard::led_on(&request, peer, &page.hosts));
+    }
     if let Some(status) = guard::refusal(&request, peer, &page.hosts) {
         tracing::debug!(from = %peer.from.ip(), %status, "page: refused");
         // To another name nothing is said in our words: they would be read as that name's.
@@ -92,18 +96,18 @@ async fn watched(State(page): Shared, request: Request, next: Next) -> Answer {
             let visitor = Visitor::of(&page, &request);
             page.wrong(&visitor, status)
         };
-        return guard::sealed(answer);
+        return sealed(answer);
     }
     let (head, body) = request.into_parts();
     if body.size_hint().lower() > BODY_LIMIT as u64 {
-        return guard::sealed(closing(StatusCode::PAYLOAD_TOO_LARGE));
+        return sealed(closing(StatusCode::PAYLOAD_TOO_LARGE));
     }
     let body = match tokio::time::timeout(BODY_DEADLINE, axum::body::to_bytes(body, BODY_LIMIT)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(_)) => return guard::sealed(closing(StatusCode::PAYLOAD_TOO_LARGE)),
-        Err(_) => return guard::sealed(closing(StatusCode::REQUEST_TIMEOUT)),
+        Ok(Err(_)) => return sealed(closing(StatusCode::PAYLOAD_TOO_LARGE)),
+        Err(_) => return sealed(closing(StatusCode::REQUEST_TIMEOUT)),
     };
-    guard::sealed(next.run(Request::from_parts(head, Body::from(body))).await)
+    sealed(next.run(Request::from_parts(head, Body::from(body))).await)
 }
 
 fn closing(status: StatusCode) -> Answer {
@@ -120,6 +124,8 @@ pub(super) struct Visitor {
     pub(super) language: Language,
     pub(super) path: String,
     pub(super) cookie: Option<String>,
+    /// The cookies that it gets are for TLS alone.
+    pub(super) seals: bool,
     /// Another path than `/` may be what they wanted before they were asked for the PIN.
     pub(super) query: String,
 }
@@ -128,12 +134,14 @@ impl Visitor {
     pub(super) fn of(_page: &Page, request: &Request) -> Self {
         let headers: &HeaderMap = request.headers();
         let unknown = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
-        let peer = Peer { from: unknown, to: unknown, tls: false };
+        let peer = Peer { from: unknown, to: unknown, way: Way::Plain };
+        let peer = request.extensions().get::<Peer>().copied().unwrap_or(peer);
         Self {
-            peer: request.extensions().get::<Peer>().copied().unwrap_or(peer),
+            peer,
+            seals: guard::seals_cookies(headers, peer),
             language: Language::of(guard::cookie(headers, "lang"), headers),
             path: request.uri().path().to_owned(),
-            cookie: guard::cookie(headers, "pforte").map(str::to_owned),
+            cookie: guard::session(headers, peer).map(str::to_owned),
             query: request.uri().query().unwrap_or_default().to_owned(),
         }
     }
@@ -202,7 +210,7 @@ impl Page {
     fn front(&self, visitor: &Visitor, known: &Known, template: &str, news: Option<&News>) -> Answer {
         let view = self.desk.view();
         let times = Times::new(visitor.language, &view.zone, view.now);
-        let shown = Shown::of(&view, &times);
+        let shown = Shown::of(&view, &times, visitor.peer);
         let heading = shown.summary().to_owned();
         let ends = known.left.as_secs();
         self.html(
@@ -231,7 +239,8 @@ impl Page {
         };
         let view = self.desk.view();
         let title = super::text::visible(&view.title, 80);
-        self.html(visitor, "login.html", status, context! { title, wrong, then })
+        let plain = visitor.peer.way == Way::Proxied;
+        self.html(visitor, "login.html", status, context! { title, wrong, then, plain })
     }
 
     /// There is no such page.

@@ -1,8 +1,11 @@
 //! Who may try a PIN now: five wrong ones of an address, twenty an hour of all, then it takes longer and longer.
-//! Absent on purpose: the PIN itself.
+//! Absent on purpose: the PIN itself. And a way to forget by a restart; what is kept of it is `attempts::kept`'s.
+
+mod kept;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -21,16 +24,23 @@ const ADDRESSES: usize = 1024;
 
 /// Wrong PINs so far.
 #[derive(Default)]
-pub(super) struct Attempts(Mutex<Kept>);
+pub(super) struct Attempts {
+    known: Mutex<Known>,
+    /// Where they are kept, and of which PIN they are.
+    file: Option<(PathBuf, String)>,
+    /// One writes at a time, always what is known then.
+    writing: Mutex<()>,
+}
 
 #[derive(Default)]
-struct Kept {
+struct Known {
     of: HashMap<IpAddr, Wrong>,
     /// This machine has an hour of its own: whoever guesses from the network does not lock its owner out.
     here: VecDeque<Timestamp>,
     network: VecDeque<Timestamp>,
     /// Since the last right one.
     since_right: u32,
+    /// Since the start.
     total: u64,
 }
 
@@ -54,10 +64,10 @@ impl Attempts {
     /// are no way round. If not: how long to wait.
     pub(super) fn begin(&self, from: IpAddr, now: Timestamp) -> Result<(), SignedDuration> {
         let from = source(from);
-        let mut kept = self.lock();
-        kept.forget(now);
-        let own = kept.of.get(&from).map_or(now, |wrong| wrong.wait_until);
-        let hour = kept.hour(from);
+        let mut known = self.lock();
+        known.forget(now);
+        let own = known.of.get(&from).map_or(now, |wrong| wrong.wait_until);
+        let hour = known.hour(from);
         let all = match hour.front() {
             Some(first) if hour.len() >= OVERALL => first.saturating_add(HOUR).unwrap_or(now),
             _ => now,
@@ -67,10 +77,10 @@ impl Attempts {
             return Err(until.duration_since(now));
         }
         hour.push_back(now);
-        kept.since_right = kept.since_right.saturating_add(1);
-        kept.total = kept.total.saturating_add(1);
-        kept.room();
-        let wrong = kept.of.entry(from).or_insert(Wrong { times: 0, last: now, wait_until: now });
+        known.since_right = known.since_right.saturating_add(1);
+        known.total = known.total.saturating_add(1);
+        known.room();
+        let wrong = known.of.entry(from).or_insert(Wrong { times: 0, last: now, wait_until: now });
         wrong.times = wrong.times.saturating_add(1);
         wrong.last = now;
         wrong.wait_until = now.saturating_add(wait(wrong.times)).unwrap_or(now);
@@ -80,11 +90,11 @@ impl Attempts {
     /// It was right: the address begins anew. How many were wrong before, since the last right one.
     pub(super) fn right(&self, from: IpAddr) -> u32 {
         let from = source(from);
-        let mut kept = self.lock();
-        kept.of.remove(&from);
-        kept.hour(from).pop_back();
-        kept.total = kept.total.saturating_sub(1);
-        std::mem::take(&mut kept.since_right).saturating_sub(1)
+        let mut known = self.lock();
+        known.of.remove(&from);
+        known.hour(from).pop_back();
+        known.total = known.total.saturating_sub(1);
+        std::mem::take(&mut known.since_right).saturating_sub(1)
     }
 
     /// How many wrong ones there were since the start.
@@ -92,17 +102,25 @@ impl Attempts {
         self.lock().total
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl Known {
     fn hour(&mut self, from: IpAddr) -> &mut VecDeque<Timestamp> {
         if from.is_loopback() { &mut self.here } else { &mut self.network }
     }
 
     fn forget(&mut self, now: Timestamp) {
+        // What lies ahead was kept by a clock that went wrong since: it counts as just now, and nobody waits for years.
+        let latest = now.saturating_add(HOUR).unwrap_or(now);
+        for at in self.here.iter_mut().chain(&mut self.network) {
+            *at = now.min(*at);
+        }
+        for wrong in self.of.values_mut() {
+            (wrong.last, wrong.wait_until) = (wrong.last.min(now), wrong.wait_until.min(latest));
+        }
         for hour in [&mut self.here, &mut self.network] {
             while hour.front().is_some_and(|first| now.duration_since(*first) >= HOUR) {
                 hour.pop_front();

@@ -14,7 +14,7 @@ use super::answers::{Answer, Shared, Visitor, is_visit, to};
 use super::sessions::{Known, News};
 use super::shown::handle;
 use super::words::{Language, Said, Times};
-use super::{Page, pin};
+use super::{Page, guard, pin};
 use crate::site::desk::{Action, By, NotDone, View};
 
 /// How long an action may take before the page says that it hangs; it goes on.
@@ -61,23 +61,31 @@ pub(super) async fn log_in(State(page): Shared, request: Request) -> Answer {
         );
         return page.login(&visitor, StatusCode::TOO_MANY_REQUESTS, Some(later));
     }
-    let kept = page.pin.clone();
-    let right = tokio::task::spawn_blocking(move || kept.is(&pin)).await.unwrap_or(false);
+    // It counts on the disk before it is known to be wrong: a restart in between gives no guess back.
+    let shared = Arc::clone(&page);
+    let right = tokio::task::spawn_blocking(move || {
+        shared.attempts.keep();
+        let right = shared.pin.is(&pin);
+        right.then(|| {
+            let before = shared.attempts.right(from);
+            shared.attempts.keep();
+            before
+        })
+    });
+    let right = right.await.unwrap_or(None);
     drop(turn);
-    if !right {
+    let Some(before) = right else {
         tracing::warn!(%from, "page: a wrong PIN");
         let wrong = visitor.language.say("Diese PIN stimmt nicht.", "This PIN is not right.");
         return page.login(&visitor, StatusCode::FORBIDDEN, Some(wrong.into()));
-    }
-    let before = page.attempts.right(from);
+    };
     let mut news = (before > 0).then(|| was_wrong(before));
     if close {
         let (done, _) = page.act(Action::Close, &visitor).await;
         news = Some(done);
     }
     let cookie = page.sessions.begin(from, page.clock.now(), news);
-    let secure = if visitor.peer.tls { "; Secure" } else { "" };
-    with_cookie(to("/"), &format!("pforte={cookie}; Path=/; HttpOnly; SameSite=Strict{secure}"))
+    with_cookie(to("/"), &visitor, &session(&visitor, &cookie), "")
 }
 
 fn was_wrong(times: u32) -> News {
@@ -97,8 +105,15 @@ fn was_wrong(times: u32) -> News {
     News { says, wrong: false, typed: None }
 }
 
-fn with_cookie(mut answer: Answer, cookie: &str) -> Answer {
-    if let Ok(cookie) = HeaderValue::from_str(cookie) {
+fn session(visitor: &Visitor, value: &str) -> String {
+    format!("{}={value}", guard::session_name(visitor.seals))
+}
+
+/// `lasts`: nothing, for as long as the browser runs; or a Max-Age.
+fn with_cookie(mut answer: Answer, visitor: &Visitor, pair: &str, lasts: &str) -> Answer {
+    let secure = if visitor.seals { "; Secure" } else { "" };
+    let cookie = format!("{pair}; Path=/; HttpOnly; SameSite=Strict{lasts}{secure}");
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         answer.headers_mut().append(SET_COOKIE, cookie);
     }
     answer
@@ -124,23 +139,24 @@ async fn pressed(page: &Page, request: Request) -> Result<(Visitor, Known, Field
 /// Ends the session.
 pub(super) async fn log_out(State(page): Shared, request: Request) -> Answer {
     match pressed(&page, request).await {
-        Ok((_, known, _)) => {
+        Ok((visitor, known, _)) => {
             page.sessions.end(&known);
-            with_cookie(to("/login"), "pforte=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
+            with_cookie(to("/login"), &visitor, &session(&visitor, ""), "; Max-Age=0")
         }
         Err(answer) => answer,
     }
 }
 
 /// Keeps the language for a year. Needs no session: whoever cannot read the login has to be able to.
-pub(super) async fn language(State(_): Shared, request: Request) -> Answer {
+pub(super) async fn language(State(page): Shared, request: Request) -> Answer {
+    let visitor = Visitor::of(&page, &request);
     let fields = fields(request).await;
     let wanted = if field(&fields, "lang") == "en" { "en" } else { "de" };
     let back = field(&fields, "back");
     // A path of ours alone, or this would lead anywhere.
     let visit = back.strip_prefix("/visit/").is_some_and(is_visit);
     let back = if back == "/login" || visit { back } else { "/" };
-    with_cookie(to(back), &format!("lang={wanted}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"))
+    with_cookie(to(back), &visitor, &format!("lang={wanted}"), "; Max-Age=31536000")
 }
 
 /// What was pressed.

@@ -1,4 +1,4 @@
-//! Which requests are looked at: to a name of ours, from a page of ours, small. And what every answer carries.
+//! Which requests are looked at: to a name of ours, from a page of ours, small. And what every answer and cookie carries.
 //! Absent on purpose: who is logged in.
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,8 +14,32 @@ pub(super) struct Peer {
     pub(super) from: SocketAddr,
     /// To which address of this machine.
     pub(super) to: SocketAddr,
-    /// Over TLS?
-    pub(super) tls: bool,
+    /// How it is kept from others.
+    pub(super) way: Way,
+}
+
+/// What keeps others from reading a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Nothing: this machine's own.
+    Plain,
+    /// Nothing here: the operator's own proxy speaks TLS to browsers, or should.
+    Proxied,
+    /// TLS with our own certificate.
+    Tls,
+    /// TLS with one that browsers take without a question.
+    StrictTls,
+    /// Nothing, though TLS is spoken there: somebody left out the `https://`.
+    Astray,
+}
+
+impl Way {
+    fn is_tls(self) -> bool {
+        match self {
+            Self::Tls | Self::StrictTls => true,
+            Self::Plain | Self::Proxied | Self::Astray => false,
+        }
+    }
 }
 
 impl Peer {
@@ -45,11 +69,51 @@ const HEADERS: [(HeaderName, &str); 8] = [
     (HeaderName::from_static("x-robots-tag"), "noindex"),
 ];
 
+/// RFC 6797, for 30 days. Only where the operator has given a certificate: with one that nobody has signed a browser would
+/// offer no way on from its warning (§12.1), and the practice would be locked out of its page. Other names of the host are
+/// left alone.
+const STRICT: HeaderValue = HeaderValue::from_static("max-age=2592000");
+
 /// On every answer, whatever it is.
-pub(super) fn sealed(mut response: Response<Body>) -> Response<Body> {
+pub(super) fn sealed(mut response: Response<Body>, way: Way) -> Response<Body> {
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
+    if way == Way::StrictTls {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, STRICT);
+    }
+    response
+}
+
+/// The answer to a request without TLS where TLS is spoken: a browser is led on, to the same name and nowhere else; what
+/// somebody meant to send is not taken.
+pub(super) fn led_on(request: &Request<Body>, peer: Peer, names: &[String]) -> Response<Body> {
+    let text = |status: StatusCode, text: &'static str| {
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = status;
+        response
+    };
+    let Some(authority) = host(request).filter(|authority| ours(authority, peer, names)) else {
+        return text(StatusCode::MISDIRECTED_REQUEST, "");
+    };
+    let name =
+        authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(&*authority, |(n, _)| n);
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let whereto = HeaderValue::from_str(&format!("https://{name}:{}{path}", peer.to.port()));
+    let mut response = match (request.method(), whereto) {
+        (&Method::GET | &Method::HEAD, Ok(whereto)) => {
+            let mut response = text(StatusCode::TEMPORARY_REDIRECT, "");
+            response.headers_mut().insert(header::LOCATION, whereto);
+            response
+        }
+        _ => text(
+            StatusCode::BAD_REQUEST,
+            "Diese Adresse beginnt mit https://\nThis address begins with https://\n",
+        ),
+    };
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -84,7 +148,7 @@ fn host(request: &Request<Body>) -> Option<String> {
 fn ours(authority: &str, peer: Peer, names: &[String]) -> bool {
     let (name, port) = match authority.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, port.parse::<u16>().ok()),
-        _ => (authority, Some(if peer.tls { 443 } else { 80 })),
+        _ => (authority, Some(if peer.way.is_tls() { 443 } else { 80 })),
     };
     if port.is_none() {
         return false;
@@ -104,10 +168,38 @@ fn from_us(headers: &HeaderMap, authority: &str, peer: Peer) -> bool {
     if site.is_some_and(|site| site != "same-origin") {
         return false;
     }
-    let scheme = if peer.tls { "https" } else { "http" };
-    match value("origin") {
-        Some(origin) => origin.eq_ignore_ascii_case(&format!("{scheme}://{authority}")),
-        None => site.is_some(),
+    let is = |scheme, origin: &str| origin.eq_ignore_ascii_case(&format!("{scheme}://{authority}"));
+    match (value("origin"), peer.way) {
+        (Some(origin), Way::Plain) => is("http", origin),
+        (Some(origin), Way::Tls | Way::StrictTls) => is("https", origin),
+        (Some(origin), Way::Proxied) => is("https", origin) || is("http", origin),
+        (Some(_), Way::Astray) => false,
+        (None, _) => site.is_some(),
+    }
+}
+
+/// Does the browser speak TLS, to us or to a proxy before us? Then a cookie is to be sent over nothing else. A proxy is told by
+/// the form's Origin, which nobody but the browser writes.
+pub(super) fn seals_cookies(headers: &HeaderMap, peer: Peer) -> bool {
+    let origin = || headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
+    peer.way.is_tls() || (peer.way == Way::Proxied && origin().starts_with("https://"))
+}
+
+/// The session's cookie. Over TLS its name has the browser see to it that neither a page without TLS nor another name of the
+/// host has set it (RFC 6265bis §4.1.3.2).
+pub(super) fn session_name(sealed: bool) -> &'static str {
+    if sealed { "__Host-pforte" } else { "pforte" }
+}
+
+/// The session's cookie of a request.
+pub(super) fn session(headers: &HeaderMap, peer: Peer) -> Option<&str> {
+    let of = |sealed| cookie(headers, session_name(sealed));
+    match peer.way {
+        Way::Tls | Way::StrictTls => of(true),
+        Way::Plain => of(false),
+        // Which of them the browser got, its login told.
+        Way::Proxied => of(true).or_else(|| of(false)),
+        Way::Astray => None,
     }
 }
 
@@ -122,7 +214,7 @@ mod tests {
     use super::*;
 
     fn peer(to: &str) -> Peer {
-        Peer { from: "127.0.0.1:50000".parse().unwrap(), to: to.parse().unwrap(), tls: false }
+        Peer { from: "127.0.0.1:50000".parse().unwrap(), to: to.parse().unwrap(), way: Way::Plain }
     }
 
     #[test]
@@ -152,7 +244,7 @@ mod tests {
         let network = Peer {
             from: "192.168.1.9:50000".parse().unwrap(),
             to: "192.168.1.2:8622".parse().unwrap(),
-            tls: false,
+            way: Way::Plain,
         };
         assert!(ours("192.168.1.2:8622", network, &names));
         assert!(!ours("localhost:8622", network, &names));
@@ -176,5 +268,21 @@ mod tests {
         assert!(!sent(&[("origin", "http://localhost:8623")]));
         assert!(!sent(&[("origin", "http://localhost:8622"), ("sec-fetch-site", "same-site")]));
         assert!(!sent(&[("sec-fetch-site", "cross-site")]));
+    }
+
+    #[test]
+    fn behind_a_proxy_the_browsers_scheme_may_be_either_and_decides_the_cookie() {
+        let proxied = Peer { way: Way::Proxied, ..peer("192.168.1.2:8622") };
+        let headers = |scheme: &str| {
+            let origin = format!("{scheme}://fernwartung.praxis.example");
+            HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_str(&origin).unwrap())])
+        };
+        for (scheme, sealed) in [("https", true), ("http", false)] {
+            assert!(from_us(&headers(scheme), "fernwartung.praxis.example", proxied), "{scheme}");
+            assert_eq!(seals_cookies(&headers(scheme), proxied), sealed, "{scheme}");
+        }
+        assert!(!from_us(&headers("https"), "evil.example", proxied));
+        // On this machine's own address nobody stands between.
+        assert!(!seals_cookies(&headers("https"), peer("127.0.0.1:8622")));
     }
 }

@@ -18,10 +18,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::source;
-use super::guard::Peer;
+use super::guard::{Peer, Way};
 
 /// The most connections of a listener; further ones wait in its queue.
 const CONNECTIONS: usize = 96;
@@ -35,22 +36,35 @@ const CONNECTION_DEADLINE: Duration = Duration::from_mins(5);
 const HEAD_LIMIT: usize = 16 * 1024;
 /// How long what runs may take to end.
 const LEAVE: Duration = Duration::from_secs(2);
+/// The first byte of a TLS connection: a handshake's record (RFC 8446 §5.1). No request of HTTP begins with it.
+const HANDSHAKE: u8 = 22;
 
 /// One address that the page is served at.
 pub struct Listener {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
+    way: Way,
 }
 
 impl Listener {
     /// Plain HTTP, as on loopback.
     pub fn plain(socket: TcpListener) -> Self {
-        Self { socket, tls: None }
+        Self { socket, tls: None, way: Way::Plain }
+    }
+
+    /// Plain HTTP for the operator's own proxy, which speaks TLS to browsers.
+    pub fn proxied(socket: TcpListener) -> Self {
+        Self { socket, tls: None, way: Way::Proxied }
     }
 
     /// HTTPS; the cookie is Secure then. The configuration's ALPN should say `http/1.1` or nothing.
     pub fn tls(socket: TcpListener, config: Arc<rustls::ServerConfig>) -> Self {
-        Self { socket, tls: Some(TlsAcceptor::from(config)) }
+        Self { socket, tls: Some(TlsAcceptor::from(config)), way: Way::Tls }
+    }
+
+    /// HTTPS with a certificate that browsers take without a question: they are told to take no other (RFC 6797).
+    pub fn strict_tls(socket: TcpListener, config: Arc<rustls::ServerConfig>) -> Self {
+        Self { way: Way::StrictTls, ..Self::tls(socket, config) }
     }
 }
 
@@ -129,7 +143,7 @@ async fn accept(
     let permit = Arc::clone(all).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, from) = listener.socket.accept().await?;
     let to = stream.local_addr()?;
-    Ok((stream, Peer { from, to, tls: listener.tls.is_some() }, permit))
+    Ok((stream, Peer { from, to, way: listener.way }, permit))
 }
 
 async fn connection(
@@ -142,8 +156,11 @@ async fn connection(
 ) {
     let served = async {
         let Some(acceptor) = tls else { return requests(router, stream, peer, stop).await };
-        match tokio::time::timeout(HEAD_DEADLINE, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => requests(router, stream, peer, stop).await,
+        match tokio::time::timeout(HEAD_DEADLINE, open(acceptor, stream)).await {
+            Ok(Ok(Opened::Tls(stream))) => requests(router, *stream, peer, stop).await,
+            Ok(Ok(Opened::Plain(stream))) => {
+                requests(router, stream, Peer { way: Way::Astray, ..peer }, stop).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "page: handshake"),
             Err(_) => tracing::debug!("page: handshake too slow"),
         }
@@ -152,6 +169,23 @@ async fn connection(
         tracing::debug!("page: connection kept too long");
     }
     drop(place);
+}
+
+/// What came to a TLS listener.
+enum Opened {
+    Tls(Box<TlsStream<TcpStream>>),
+    Plain(TcpStream),
+}
+
+/// A browser to which somebody typed the address without its `https://` speaks plain HTTP, and is answered in it.
+async fn open(acceptor: TlsAcceptor, stream: TcpStream) -> std::io::Result<Opened> {
+    let mut first = [HANDSHAKE];
+    stream.peek(&mut first).await?;
+    if first == [HANDSHAKE] {
+        Ok(Opened::Tls(Box::new(acceptor.accept(stream).await?)))
+    } else {
+        Ok(Opened::Plain(stream))
+    }
 }
 
 async fn requests(

@@ -4,9 +4,10 @@
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::guard::{Peer, Way};
 use super::text::{person, visible};
 use super::words::{Times, about, deed, ended};
-use crate::site::desk::{Ask, Deed, DeedKind, Light, Past, Presence, Shine, View};
+use crate::site::desk::{Access, Ask, Deed, DeedKind, Light, Past, Presence, Seal, Shine, View};
 
 /// A name, a title.
 const NAME: usize = 80;
@@ -46,6 +47,20 @@ pub(super) struct Shown {
     green: usize,
     unknown: usize,
     visits: Vec<PastShown>,
+    /// On this machine alone: elsewhere it would be whoever stands between that says which fingerprint is right.
+    access: Vec<AccessShown>,
+    /// The address that this is read at is not encrypted, or it is not known to us.
+    plain: bool,
+}
+
+/// The page at an address of the practice's network.
+#[derive(Serialize)]
+struct AccessShown {
+    url: String,
+    seal: Seal,
+    fingerprint: Option<String>,
+    until: Option<String>,
+    warning: Option<String>,
 }
 
 /// A length that it can be opened for.
@@ -145,8 +160,9 @@ pub(super) struct PastShown {
 
 impl Shown {
     /// The view as it is drawn.
-    pub(super) fn of(view: &View, times: &Times) -> Self {
+    pub(super) fn of(view: &View, times: &Times, peer: Peer) -> Self {
         let say = |de, en| times.language.say(de, en);
+        let access = if peer.way == Way::Plain { view.access.as_slice() } else { &[] };
         let open = view.switch.open;
         let firm_until =
             |name: &str| view.named.iter().find(|named| named.who == name).map(|named| times.at(named.until));
@@ -202,6 +218,8 @@ impl Shown {
             green: shining(Shine::Green),
             unknown: shining(Shine::Unknown),
             visits: view.visits.iter().take(50).map(|past| PastShown::of(past, times)).collect(),
+            access: access.iter().map(|access| AccessShown::of(access, times)).collect(),
+            plain: peer.way == Way::Proxied,
         }
     }
 
@@ -370,6 +388,18 @@ impl LightShown {
             shine: light.shine,
             says: visible(times.language.of_both(&light.says), TEXT),
             advice: light.advice.as_ref().map(|advice| visible(times.language.of_both(advice), TEXT)),
+        }
+    }
+}
+
+impl AccessShown {
+    fn of(access: &Access, times: &Times) -> Self {
+        Self {
+            url: access.url.clone(),
+            seal: access.seal,
+            fingerprint: access.fingerprint.clone(),
+            until: access.until.map(|until| times.date(until)),
+            warning: access.warning.as_ref().map(|warning| visible(times.language.of_both(warning), TEXT)),
         }
     }
 }
