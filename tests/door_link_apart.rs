@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use door::{Door, Setup};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use pforte::clock::Clock;
 use pforte::link::frames::ToGateway;
 use practice::{Practice, SITE, behind_link, fingerprint, public};
@@ -106,8 +106,9 @@ async fn a_link_ends_when_its_key_has_expired() {
     let ahead = Arc::new(AtomicI64::new(0));
     let clock = ahead.clone();
     let (door, gateway) = gate("expiry-time=\"20990101Z\" ", move |setup| {
-        setup.clock =
-            Clock::of(move || Timestamp::now() + SignedDuration::from_hours(clock.load(Ordering::SeqCst)));
+        setup.clock = Clock::of(move || {
+            Clock::system().now() + SignedDuration::from_hours(clock.load(Ordering::SeqCst))
+        });
     })
     .await;
     let practice = Practice::link(gateway, fingerprint(door.path()), 1).await;
