@@ -302,4 +302,32 @@ mod tests {
         let snapshot = grants.snapshot(now());
         assert_eq!(snapshot.open_to_schedule(&site(), "konnektor backup", now()), Err(Missing::Name));
     }
+    #[tokio::test(start_paused = true)]
+    async fn a_snapshot_that_somebody_kept_lasts_no_longer_than_its_leases() {
+        let grants = Grants::default();
+        grants.linked(&site(), 1);
+        grants.lease(
+            &site(),
+            1,
+            Instant::now(),
+            vec![granted("firm", "*", 45), granted("@schedule", "konnektor backup", 45)],
+        );
+        let kept = grants.snapshot(now());
+        let jane = "firm-jane.doe".parse().unwrap();
+        let later = |seconds| now() + jiff::SignedDuration::from_secs(seconds);
+        assert_eq!(kept.open(&site(), &jane, "hop backup", later(44)), Ok(()));
+        assert_eq!(kept.at(&site(), later(44)).map(|given| given.len()), Some(2));
+        assert_eq!(kept.open(&site(), &jane, "hop backup", later(45)), Err(Missing::Open));
+        assert_eq!(kept.open_to_schedule(&site(), "konnektor backup", later(45)), Err(Missing::Open));
+        assert_eq!(kept.at(&site(), later(45)).map(|given| given.len()), Some(0));
+    }
+
+    #[test]
+    fn a_family_is_allowed_by_its_whole_name_alone() {
+        let grants = Grants::default();
+        grants.linked(&site(), 1);
+        grants.lease(&site(), 1, Instant::now(), vec![granted("firm", "konnektor", 45)]);
+        assert_eq!(asked(&grants, "firm-jane.doe", "konnektor backup"), Err(Missing::This));
+        assert_eq!(asked(&grants, "firm-jane.doe", "konnektor"), Ok(()));
+    }
 }

@@ -103,6 +103,10 @@
 //! | a box's password stays at the site; an archive that it seals is opened nowhere else | `tests/link_konnektor.rs`, `tests/link_backups.rs` |
 //! | the page acts for nobody without its PIN, its session's token and its own origin | `tests/site_page.rs`, `tests/site_page_hostile.rs` |
 //! | a cut, moved, lossy or half-open line and a killed gateway keep no door open, and the link comes back by itself | `tests/link_network.rs` |
+//! | a clock that is wrong or is set at the site keeps no door open for longer than was said, and its light is red | `tests/link_clock.rs`, `site::switch::tests` |
+//! | a site is told nothing of another and answers for itself alone; no link and no consent without its line | `tests/door_link_apart.rs`, `tests/door_full_disk.rs` |
+//! | a restore whose link was cut, closed or killed is resumed or undone over the next one, once the practice says so | `tests/link_restores.rs` |
+//! | systemd hears ready when it is so, and alive while the work goes on | `tests/service_notify.rs` |
 //! | an empty policy denies everything | `tests/door_first.rs`, `policy::tests` |
 //! | an unknown field, site or group, a bad key: the start fails with its place | `policy::tests`, `identity::keys::tests` |
 //! | the second factor fails closed; an answer belongs to one person, one connection, one challenge, once | `tests/door_factors.rs`, `tests/factor_*.rs`, `tests/past_holes.rs` (R2, R88) |

@@ -7,6 +7,7 @@
 
 use crate::door;
 use crate::files;
+use crate::practice;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use door::{Door, Ran, Setup, verify};
 use pforte::clock::Clock;
 use pforte::house::{self, House};
 use pforte::random::Random;
+use practice::{Practice, SITE};
 
 /// A tmpfs over a folder of the gateway's; dropped, it is unmounted.
 struct SmallDisk(PathBuf);
@@ -244,4 +246,63 @@ async fn a_full_vault_says_so_to_whoever_hands_a_file_in_and_keeps_what_was_ther
     let Door { mut house, dir, .. } = door;
     house.close().await;
     verify(dir.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_link_and_no_consent_counts_without_its_line_and_a_close_does() {
+    let setup = Setup {
+        files: vec![("keys/sites/praxis-mueller.pub", practice::public(1), 0o644)],
+        ..Setup::default()
+    };
+    let (door, disk) = door_over(setup, "state/journal", "10m").await;
+    let gateway = ([127, 0, 0, 1], door.port).into();
+    let host_key = practice::fingerprint(door.path());
+    let open = |who: &str| {
+        let (site, now) = (SITE.parse().unwrap(), jiff::Timestamp::now());
+        let snapshot = door.house.front().works.gate.consented();
+        let given = snapshot.at(&site, now);
+        given.map(|given| given.iter().any(|given| given.who.to_string() == who))
+    };
+    let until = async |what: &str, so: &dyn Fn() -> bool| {
+        for _ in 0..1000 {
+            if so() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("not so in time: {what}");
+    };
+    let first = Practice::link(gateway, host_key.clone(), 1).await;
+    first.allow(&[("firm", &[], 600)]).await;
+    until("the firm may come", &|| open("firm") == Some(true)).await;
+    disk.fill();
+    fill_the_last_block(&door).await;
+    // Less than before counts all the same, and its link goes on.
+    first.close().await;
+    until("a close counts", &|| open("firm") == Some(false)).await;
+    assert!(!first.is_over());
+    // More does not: nobody comes in of whom nothing is written.
+    first.allow(&[("firm-max.m", &[], 600)]).await;
+    until("its link ends", &|| first.is_over()).await;
+    until("and is gone", &|| open("firm-max.m").is_none()).await;
+    // A machine that comes now has no link.
+    let second = Practice::link(gateway, host_key.clone(), 1).await;
+    until("the second one's link ends", &|| second.is_over()).await;
+    assert_eq!(open("firm"), None);
+    disk.make_room();
+    until_room(&door).await;
+    let third = Practice::link(gateway, host_key, 1).await;
+    third.allow(&[("firm", &[], 600)]).await;
+    until("the firm may come again", &|| open("firm") == Some(true)).await;
+    door.close().await;
+}
+
+/// The journal takes lines again.
+async fn until_room(door: &Door) {
+    for _ in 0..100 {
+        if door.ssh(&["whoami"]).await.code == 0 {
+            return;
+        }
+    }
+    panic!("with room again it takes none");
 }

@@ -18,7 +18,7 @@ use tokio::process::Child;
 const BOX: &str = "praxis-mueller/main";
 
 /// The shipped profile, with the way of writing that the simulated box takes.
-fn profile() -> (&'static str, String, u32) {
+pub(crate) fn profile() -> (&'static str, String, u32) {
     let shipped = include_str!("../src/konnektor/kocobox.toml");
     let text = shipped.replacen(
         "[write]\npath = \"\"",
@@ -29,7 +29,7 @@ fn profile() -> (&'static str, String, u32) {
     ("policy/konnektor/kocobox.toml", text, 0o600)
 }
 
-fn rules(more: &str) -> String {
+pub(crate) fn rules(more: &str) -> String {
     format!(
         "[[rule]]\nwho = [\"firm-*\"]\nmay = [\"konnektor list\", \"konnektor status\", \"konnektor backup\", \"konnektor backups\", \
          \"konnektor show\", \"konnektor diff\", \"konnektor restore\", \"konnektor perform\", \"konnektor terminals\", \
@@ -44,7 +44,7 @@ async fn open(change: impl FnOnce(&mut Setup)) -> Door {
 }
 
 /// What the box holds.
-fn held(door: &Door) -> BTreeMap<&'static str, Value> {
+pub(crate) fn held(door: &Door) -> BTreeMap<&'static str, Value> {
     let of = |service| {
         let text = std::fs::read(door.path().join(format!("konnektor/{service}.json"))).unwrap();
         (service, serde_json::from_slice(&text).unwrap())
@@ -53,7 +53,7 @@ fn held(door: &Door) -> BTreeMap<&'static str, Value> {
 }
 
 /// The same, without what is no configuration: pairing, users.
-fn configuration(door: &Door) -> BTreeMap<&'static str, Value> {
+pub(crate) fn configuration(door: &Door) -> BTreeMap<&'static str, Value> {
     fn strip(value: &mut Value) {
         match value {
             Value::Object(members) => {
@@ -72,14 +72,14 @@ fn configuration(door: &Door) -> BTreeMap<&'static str, Value> {
 }
 
 /// Changes a service on the box by hand.
-fn edit(door: &Door, service: &str, change: impl FnOnce(&mut Value)) {
+pub(crate) fn edit(door: &Door, service: &str, change: impl FnOnce(&mut Value)) {
     let path = door.path().join(format!("konnektor/{service}.json"));
     let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     change(&mut value);
     std::fs::write(path, value.to_string()).unwrap();
 }
 
-async fn backup(door: &Door) -> String {
+pub(crate) async fn backup(door: &Door) -> String {
     let ran = door.ssh(&["konnektor backup"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
     ran.stdout.lines().next().unwrap().split(' ').nth(1).unwrap().to_owned()
@@ -103,7 +103,7 @@ async fn fed(door: &Door, line: &str, input: &[u8]) -> Ran {
 }
 
 /// Waits until something is so, twenty seconds at most.
-async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     for _ in 0..400 {
         if so().await {
             return;
@@ -154,7 +154,7 @@ impl Talk {
 }
 
 /// No file below a folder holds this text in clear.
-fn nowhere(dir: &Path, text: &str) {
+pub(crate) fn nowhere(dir: &Path, text: &str) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

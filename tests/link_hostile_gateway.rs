@@ -121,6 +121,32 @@ async fn the_schedule_reads_whatever_a_gateway_calls_its_family() {
 }
 
 #[tokio::test]
+async fn where_the_site_seals_its_backups_no_value_is_read_to_make_one() {
+    let bench = bench(Make::Kocobox, |_| {}).await;
+    let recipient = age::x25519::Identity::generate().to_public();
+    let linked = Linked::to(&bench.spec, |boxes| boxes.recipients = vec![recipient]);
+    let read = Call::Read { services: vec![ntp().to_string()] };
+    let before = bench.simulator.requests().len();
+    hand(&linked, "konnektor backup", "").await.is_refused(&read, b"").await;
+    for family in ["konnektor backup", "konnektor diff", "konnektor restore"] {
+        let mut who = visitor(family);
+        who.user = SCHEDULE.into();
+        let head = Head { visitor: who, wish: Wish::konnektor(&id().konnektor) };
+        Hand(linked.open(&id().site, &head).await.unwrap().0).is_refused(&read, b"").await;
+    }
+    // Nor is the box looked for at an address that the gateway names.
+    let (name, at) = ("main".into(), Some(bench.spec.address.to_string()));
+    let wish = Wish::Backup { name, services: vec![ntp().to_string()], at };
+    let head = Head { visitor: visitor("konnektor backup"), wish };
+    let mut elsewhere = linked.open(&id().site, &head).await.unwrap().0;
+    let Ok(Called::Failed { error }) = read_line(&mut elsewhere).await else { panic!("it is sealed") };
+    assert!(matches!(Error::from_wire(&error.0), Error::SiteRefused { .. }));
+    linked.ended(5).await;
+    let asked = bench.simulator.requests().into_iter().skip(before);
+    assert!(!asked.into_iter().any(|request| request.path.contains("ntpservice")));
+}
+
+#[tokio::test]
 async fn a_head_for_what_is_not_there_or_for_no_family_is_refused_before_the_box_is_asked() {
     let bench = bench(Make::Kocobox, |_| {}).await;
     let linked = Linked::to(&bench.spec, |_| {});
@@ -229,4 +255,16 @@ async fn a_gateway_that_speaks_out_of_turn_not_at_all_or_nonsense_is_left() {
     write_line(&mut hasty.0, &read).await.unwrap();
     write_line(&mut hasty.0, &read).await.unwrap();
     ends(Ended::Left).await;
+}
+
+#[tokio::test]
+async fn what_was_announced_and_does_not_come_is_not_waited_for() {
+    let bench = bench(Make::Kocobox, |_| {}).await;
+    let patience = AtSite { silence: Duration::from_millis(300), ..QUICK };
+    let linked = Linked::patient(&bench.spec, patience, |_| {});
+    let mut writes = hand(&linked, "konnektor restore", "").await;
+    write_line(&mut writes.0, &write("ntpservice", 100)).await.unwrap();
+    writes.0.write_all(b"{\"half\":").await.unwrap();
+    assert_eq!(linked.ended(1).await, [Ended::Idle]);
+    assert_eq!(bench.simulator.writes(), 0);
 }

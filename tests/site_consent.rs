@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use pforte::link::frames::{Asked, Reply, ToGateway, ToSite, Wish};
 use pforte::site::desk::DeedKind;
-use posing::site::{Disk, Site, allowing, table};
+use posing::site::{Disk, Site, allowing, secret, table};
 use posing::{Gateway, OPEN, Talk, cause, cut, echo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -156,6 +156,42 @@ async fn a_close_a_withdrawal_and_an_end_cut_within_a_second() {
     let (_stream, reply) = stage.talk.dial("firm-max.m", "01JDV6QX", stage.target).await;
     assert_eq!(reply, OPEN);
     assert_eq!(stage.lease().await, ["firm"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nightly_job_reaches_boxes_alone_and_is_ended_though_the_standing_order_holds() {
+    let (target, came) = echo().await;
+    let mut site = Site::new("", &table("127.0.0.1:1".parse().unwrap(), 1)).await;
+    let mut gateway = Gateway::start(1, Some(site.public.clone())).await;
+    secret(&site.home().join("secrets/konnektor"), "not-used");
+    let tables = format!(
+        "{}[konnektor.main]\nproduct = \"kocobox\"\naddress = \"127.0.0.1:1\"\ncertificate = \"sha256:{}\"\nuser = \"u\"\n\
+         password = {{ file = \"secrets/konnektor\" }}\n",
+        table(gateway.address, 1),
+        "ab".repeat(32)
+    );
+    site.configure(&allowing(&[target]), &tables);
+    site.start().await;
+    let talk = gateway.linked().await;
+    let main = || Wish::Konnektor { name: "main".into() };
+    let (_, closed) = talk.open("@schedule", SESSION, main()).await;
+    assert_eq!(cause(&closed), "switch-closed");
+    site.does(&["standing", "backup", "on"]).await;
+    // What the file lists is for people; a job makes backups.
+    let (_, dialled) = talk.dial("@schedule", SESSION, target).await;
+    assert_eq!((cause(&dialled).as_str(), came.load(Ordering::SeqCst)), ("not-named", 0));
+    let (_, person) = talk.open(JANE, SESSION, main()).await;
+    assert_eq!(cause(&person), "switch-closed");
+    let (mut stream, reply) = talk.open("@schedule", SESSION, main()).await;
+    assert!(matches!(reply, Reply::Open { .. }), "{reply:?}");
+    site.until(|view| view.present.iter().any(|here| here.visit == SESSION)).await;
+    let (_, took) = tokio::join!(site.does(&["end", SESSION]), cut(&mut stream));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let (_, again) = talk.open("@schedule", SESSION, main()).await;
+    assert_eq!(cause(&again), "not-named");
+    // The order is as it was: the next night's job comes.
+    let (_stream, reply) = talk.open("@schedule", "01JDV6Q0000000000000000001", main()).await;
+    assert!(matches!(reply, Reply::Open { .. }), "{reply:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

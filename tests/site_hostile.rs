@@ -153,6 +153,35 @@ async fn a_head_that_is_none_is_refused_and_a_huge_one_not_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_says_nothing_is_ended_and_one_that_says_too_much_of_its_command_refused() {
+    let (_gateway, site, talk) = linked().await;
+    let mut silent = talk.up.mux.open().await.unwrap();
+    // The other side learns of it with its first byte.
+    silent.write_all(b"{").await.unwrap();
+    silent.flush().await.unwrap();
+    site.does(&["open"]).await;
+    site.does(&["allow", "firm"]).await;
+    for (family, command, refused) in
+        [(10, 16 << 10, "not-listed"), (10, (16 << 10) + 1, "not-understood"), (257, 10, "not-understood")]
+    {
+        let visitor = Visitor {
+            user: "firm-jane.doe".into(),
+            session: "01JDV6Q0000000000000000000".into(),
+            family: "f".repeat(family),
+            command: "c".repeat(command),
+        };
+        let mut stream = talk.up.mux.open().await.unwrap();
+        let wish = Wish::Dial { to: "127.0.0.1:1".into() };
+        write_line(&mut stream, &Head { visitor, wish }).await.unwrap();
+        let reply = soon(read_line::<Reply>(&mut stream)).await.unwrap();
+        assert_eq!(cause(&reply), refused, "{family} {command}");
+    }
+    // Within 15 seconds.
+    let reply = soon(read_line::<Reply>(&mut silent)).await.unwrap();
+    assert_eq!(cause(&reply), "not-understood");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn channels_that_nobody_asked_for_are_refused_and_the_link_goes_on() {
     let (gateway, mut site, mut talk) = linked().await;
     let handle = talk.up.handle.clone();

@@ -250,6 +250,12 @@ mod tests {
         let long = Lease { seconds: u32::MAX, ..lease() };
         let grants = checked(&long.sign(&key(1)).unwrap(), "n1").unwrap();
         assert!(grants.iter().all(|granted| granted.lasts.as_secs() == 60), "a minute is the most");
+        // What the customer has said for less than the lease ends there.
+        let mut short = lease();
+        short.grants[0].seconds = 7;
+        let grants = checked(&short.sign(&key(1)).unwrap(), "n1").unwrap();
+        let lasts: Vec<u64> = grants.iter().map(|granted| granted.lasts.as_secs()).collect();
+        assert_eq!(lasts, [7, 45, 45]);
     }
 
     #[test]
@@ -281,7 +287,7 @@ mod tests {
         let jane: Username = "firm-jane.doe".parse().unwrap();
         let is = |text: &str| text.parse::<Whose>().unwrap().is(&jane);
         assert!(is("firm") && is("firm-jane.doe"));
-        assert!(!is("firma") && !is("firm-john.doe") && !is(SCHEDULE));
+        assert!(!is("firma") && !is("fir") && !is("firm-john.doe") && !is(SCHEDULE));
         for bad in ["", "*", "Firm", "firm-", "@all", "firm jane"] {
             assert_eq!(bad.parse::<Whose>(), Err(BadWhose), "{bad:?}");
         }

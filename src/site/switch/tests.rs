@@ -218,3 +218,48 @@ fn a_lease_says_what_is_left_and_nothing_when_it_is_closed() {
     switch.close();
     assert_eq!(grants(), []);
 }
+
+#[test]
+fn an_end_counts_before_anybody_has_looked_for_it_and_is_told_once_it_was_found() {
+    let clocks = Clocks::default();
+    let switch = switch(&clocks);
+    does(&switch, Change::Open(HOUR)).unwrap();
+    does(&switch, Change::Allow("firm-jane.doe".parse().unwrap(), Some(MINUTE * 10))).unwrap();
+    let mut changes = switch.changes();
+    let grants = || {
+        let signed = switch.lease("nonce".into(), "SHA256:x").unwrap();
+        serde_json::from_str::<Lease>(&signed.lease).unwrap().grants.len()
+    };
+    assert_eq!(grants(), 1);
+    clocks.pass(MINUTE * 10);
+    assert_eq!((comes(&switch, "firm-jane.doe"), grants()), (Err(Refusal::NotNamed), 0));
+    assert!(switch.seen().named.is_empty() && !changes.has_changed().unwrap());
+    // Whoever holds a stream hears of it by this alone.
+    assert_eq!(switch.tick().len(), 1);
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    clocks.pass(MINUTE * 50);
+    assert_eq!(switch.tick(), [Ended::Closed]);
+    assert!(changes.has_changed().unwrap());
+}
+
+#[test]
+fn names_are_bounded_and_of_too_many_who_were_shown_out_none_comes_in() {
+    let switch = switch(&Clocks::default());
+    does(&switch, Change::Open(HOUR)).unwrap();
+    for n in 0..MOST_NAMED {
+        does(&switch, allow(&format!("other-p.n{n}"))).unwrap();
+    }
+    assert!(matches!(does(&switch, allow("firm")), Err(NotDone::Broken(_))));
+    does(&switch, allow("other-p.n0")).unwrap();
+    does(&switch, Change::Withdraw("other-p.n0".parse().unwrap())).unwrap();
+    does(&switch, allow("firm")).unwrap();
+    for n in 0..MOST_BARRED {
+        does(&switch, Change::ShowOut(format!("firm-p.n{n}").parse().unwrap())).unwrap();
+    }
+    assert_eq!(comes(&switch, "firm-max.m"), Ok(()));
+    // There is no room to remember one more: then the whole firm is out.
+    does(&switch, Change::ShowOut("firm-jane.doe".parse().unwrap())).unwrap();
+    assert_eq!(comes(&switch, "firm-jane.doe"), Err(Refusal::NotNamed));
+    assert_eq!(comes(&switch, "firm-max.m"), Err(Refusal::NotNamed));
+}
