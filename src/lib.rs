@@ -106,7 +106,8 @@
 //! | a clock that is wrong or is set at the site keeps no door open for longer than was said, and its light is red | `tests/link_clock.rs`, `site::switch::tests` |
 //! | a site is told nothing of another and answers for itself alone; no link and no consent without its line | `tests/door_link_apart.rs`, `tests/door_full_disk.rs` |
 //! | a restore whose link was cut, closed or killed is resumed or undone over the next one, once the practice says so | `tests/link_restores.rs` |
-//! | systemd hears ready when it is so, and alive while the work goes on | `tests/service_notify.rs` |
+//! | systemd hears ready when it is so, and alive while the work goes on | `tests/service_notify.rs`, `tests/installed.rs` |
+//! | installed by the documented steps both sides run under their units, and root can look after what is theirs | `tests/installed.rs`, `owner::tests` |
 //! | an empty policy denies everything | `tests/door_first.rs`, `policy::tests` |
 //! | an unknown field, site or group, a bad key: the start fails with its place | `policy::tests`, `identity::keys::tests` |
 //! | the second factor fails closed; an answer belongs to one person, one connection, one challenge, once | `tests/door_factors.rs`, `tests/factor_*.rs`, `tests/past_holes.rs` (R2, R88) |
