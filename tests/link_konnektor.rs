@@ -28,7 +28,7 @@ use pforte::konnektor::{
     self, Error, Given, Konnektor, LearnNothing, Product, Progress, Reading, Spec, Step, status_of, terminals,
 };
 use pforte::link::frames::{Refusal, Reply};
-use pforte::names::ServiceName;
+use pforte::names::{ActionName, ServiceName};
 use pforte::uplink::konnektor::{Opened, Patience, open};
 
 const MAKES: [Make; 3] = [Make::Kocobox, Make::Secunet, Make::Rise];
@@ -425,5 +425,9 @@ async fn a_make_whose_way_of_writing_is_not_known_says_so_and_nothing_is_sent() 
             }
         }
         assert!(compared > 0);
+        let (before, action) = (linked.carried(), "self-destruct".parse::<ActionName>().unwrap());
+        let unknown = Err(Error::NotInProfile { key: "perform.path".into() });
+        assert_eq!(far.perform(&action, None).await, unknown);
+        assert_eq!(linked.carried(), before);
     }
 }
