@@ -100,6 +100,25 @@ async fn more_handshakes_than_a_source_may_have_are_turned_away_and_another_sour
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_handshake_more_than_there_may_be_waits_for_its_turn() {
+    let more = "\n[limits]\nlink_handshakes = 2\n".to_owned();
+    let door = Door::open(Setup { gateway_more: more, ..Setup::default() }).await;
+    let mut held = Vec::new();
+    for n in 1..=2 {
+        let mut stream = link(&door, n).await;
+        assert!(greeting(&mut stream).await);
+        held.push(stream);
+    }
+    let mut third = link(&door, 3).await;
+    let mut said = [0; 1];
+    let early = tokio::time::timeout(Duration::from_secs(1), third.read(&mut said));
+    assert!(early.await.is_err(), "it has a turn, or is turned away");
+    held.pop();
+    assert!(greeting(&mut third).await);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_link_more_than_there_may_be_is_turned_away_until_another_has_ended() {
     let more = "\n[limits]\nlinks = 2\n".to_owned();
     let door = Door::open(Setup { gateway_more: more, ..Setup::default() }).await;
