@@ -94,7 +94,7 @@ async fn a_cable_that_is_pulled_ends_the_visit_and_the_link_is_back_soon_after_i
     assert_eq!(refused.code, 255, "{refused:?}");
     world.cable(true);
     let took = gateway.linked(2, SOON).await;
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
     // The customer said so for longer than that: they are still let in, by a lease of the new link.
     world.settles(&gateway, true, SOON).await;
 }

@@ -203,6 +203,17 @@ async fn a_proxy_that_says_no_or_says_too_much_is_no_way_and_a_red_light() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_is_dialled_by_ipv6() {
+    let mut site = Site::new("", &table("[::1]:1".parse().unwrap(), 1)).await;
+    let mut gateway = Gateway::at("[::1]:0".parse().unwrap(), 1, Some(site.public.clone())).await;
+    site.configure("", &table(gateway.address, 1));
+    site.start().await;
+    let _talk = gateway.linked().await;
+    let green = |l: &pforte::site::desk::Light| l.about == About::Key && l.shine == Shine::Green;
+    site.until(|view| view.lights.iter().any(green)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_gateways_have_a_link_each_and_the_next_address_is_tried() {
     let (mut one, mut site) = apart("").await;
     let mut two = Gateway::start(2, Some(site.public.clone())).await;

@@ -10,6 +10,8 @@ use crate::names::SessionId;
 
 /// For what runs to say its last words, before the connection goes.
 const LAST_WORDS: Duration = Duration::from_millis(400);
+/// How long they take to the client's screen.
+const PASSING: Duration = Duration::from_millis(100);
 
 pub(super) async fn serve(desk: &Desk, client: &mut Client, id: Id, why: &Why) -> Result<(), Gone> {
     let ended = match id.channel {
@@ -57,6 +59,8 @@ async fn all(desk: &Desk, client: &Client, session: SessionId, why: &Why) -> Res
     }
     // Where somebody reads: a jump host's farewell is shown by few clients.
     gone(|| front.relays.live.acts(session).is_empty()).await;
+    // The exit-status of an inner session has its outer connection's pipe to pass, and a client one read's time to pass it on.
+    tokio::time::sleep(PASSING).await;
     leaving.goodbye(&match front.language {
         Language::English => format!("The operator has ended this connection: {}", why.as_str()),
         Language::German => format!("Der Betreiber hat diese Verbindung beendet: {}", why.as_str()),
