@@ -15,7 +15,8 @@ use pforte::link::frames::{Head, ToGateway, ToSite, Visitor, Wish};
 use pforte::link::{Bounds, Mux, write_line};
 use pforte::uplink::NoWay;
 use practice::{IDENT, Practice, SITE, bare, fingerprint, hello, public};
-use russh::Disconnect;
+use russh::keys::PrivateKeyWithHashAlg;
+use russh::{Disconnect, SshId, client};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -169,6 +170,35 @@ async fn endless_streams_and_channels_are_bounded_and_the_technicians_go_on() {
     handle.disconnect(Disconnect::ByApplication, "", "").await.ok();
     let grown = resident().saturating_sub(before);
     assert!(grown < 64 << 10, "{grown} KiB more than before");
+    let login = door.ssh(&["whoami"]).await;
+    assert_eq!(login.code, 0, "{login:?}");
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_keys_that_are_not_registered_does_not_fill_the_journal() {
+    let (door, gateway) = gate().await;
+    let begun = Instant::now();
+    let config = client::Config { client_id: SshId::Standard(IDENT.into()), ..client::Config::default() };
+    let config = Arc::new(config);
+    let mut refused = 0;
+    for _ in 0..150 {
+        let stream = TcpStream::connect(gateway).await.unwrap();
+        let mut handle = client::connect_stream(config.clone(), stream, practice::Guest).await.unwrap();
+        loop {
+            let key = PrivateKeyWithHashAlg::new(Arc::new(practice::key(9)), None);
+            match handle.authenticate_publickey(format!("site:{SITE}"), key).await {
+                Ok(answer) => assert!(!answer.success()),
+                Err(_) => break,
+            }
+            refused += 1;
+        }
+    }
+    assert!(refused >= 300, "{refused}");
+    // A hundred at once, and twenty a second.
+    let most = 100 + 20 * (begun.elapsed().as_secs() + 1);
+    let lines = door.events("refused").len() as u64;
+    assert!((100..=most).contains(&lines), "{lines} of {refused}, at most {most}");
     let login = door.ssh(&["whoami"]).await;
     assert_eq!(login.code, 0, "{login:?}");
     door.close().await;
