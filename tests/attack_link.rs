@@ -206,8 +206,8 @@ async fn a_flood_of_keys_that_are_not_registered_does_not_fill_the_journal() {
 
 /// Carries one to the other, each piece so much later.
 fn late(from: DuplexStream, to: DuplexStream, by: Duration) {
-    let ((from_there, to_there), (from_here, to_here)) = (tokio::io::split(from), tokio::io::split(to));
-    for (mut from, mut to) in [(from_there, to_here), (from_here, to_there)] {
+    let ((ours, to_us), (theirs, to_them)) = (tokio::io::split(from), tokio::io::split(to));
+    for (mut from, mut to) in [(ours, to_them), (theirs, to_us)] {
         let (pieces, mut coming) = tokio::sync::mpsc::channel(1 << 10);
         tokio::spawn(async move {
             let mut piece = [0; 16 << 10];
