@@ -6,15 +6,20 @@ use crate::door;
 use crate::practice;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use door::{Door, Setup};
-use pforte::link::frames::{ToGateway, ToSite};
-use pforte::link::{Mux, write_line};
+use pforte::link::frames::{Head, ToGateway, ToSite, Visitor, Wish};
+use pforte::link::{Bounds, Mux, write_line};
+use pforte::uplink::NoWay;
 use practice::{IDENT, Practice, SITE, bare, fingerprint, hello, public};
-use russh::Disconnect;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use russh::keys::PrivateKeyWithHashAlg;
+use russh::{Disconnect, SshId, client};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 const WITHIN: Duration = Duration::from_secs(30);
 const OTHER: &str = "praxis-meier";
@@ -171,6 +176,89 @@ async fn endless_streams_and_channels_are_bounded_and_the_technicians_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_keys_that_are_not_registered_does_not_fill_the_journal() {
+    let (door, gateway) = gate().await;
+    let begun = Instant::now();
+    let config = client::Config { client_id: SshId::Standard(IDENT.into()), ..client::Config::default() };
+    let config = Arc::new(config);
+    let mut refused = 0;
+    for _ in 0..150 {
+        let stream = TcpStream::connect(gateway).await.unwrap();
+        let mut handle = client::connect_stream(config.clone(), stream, practice::Guest).await.unwrap();
+        loop {
+            let key = PrivateKeyWithHashAlg::new(Arc::new(practice::key(9)), None);
+            match handle.authenticate_publickey(format!("site:{SITE}"), key).await {
+                Ok(answer) => assert!(!answer.success()),
+                Err(_) => break,
+            }
+            refused += 1;
+        }
+    }
+    assert!(refused >= 300, "{refused}");
+    // A hundred at once, and twenty a second.
+    let most = 100 + 20 * (begun.elapsed().as_secs() + 1);
+    let lines = door.events("refused").len() as u64;
+    assert!((100..=most).contains(&lines), "{lines} of {refused}, at most {most}");
+    let login = door.ssh(&["whoami"]).await;
+    assert_eq!(login.code, 0, "{login:?}");
+    door.close().await;
+}
+
+/// Carries one to the other, each piece so much later.
+fn late(from: DuplexStream, to: DuplexStream, by: Duration) {
+    let ((ours, to_us), (theirs, to_them)) = (tokio::io::split(from), tokio::io::split(to));
+    for (mut from, mut to) in [(ours, to_them), (theirs, to_us)] {
+        let (pieces, mut coming) = tokio::sync::mpsc::channel(1 << 10);
+        tokio::spawn(async move {
+            let mut piece = [0; 16 << 10];
+            while let Ok(n @ 1..) = from.read(&mut piece).await {
+                if pieces.send((Instant::now() + by, piece[..n].to_vec())).await.is_err() {
+                    return;
+                }
+            }
+        });
+        tokio::spawn(async move {
+            while let Some((at, piece)) = coming.recv().await {
+                tokio::time::sleep_until(at).await;
+                if to.write_all(&piece).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_link_holds_unread_is_bounded_however_far_away_the_other_side_seems() {
+    let ((near, there), (far, here)) = (tokio::io::duplex(64 << 10), tokio::io::duplex(64 << 10));
+    late(there, here, Duration::from_millis(30));
+    // Four streams of 256 KiB, and nothing beyond for one that is read fast over a slow line.
+    let bounds = Bounds { streams: 4, window: 1 << 20 };
+    let (mut near, far) = (Mux::new(near, false, bounds), Mux::new(far, true, Bounds::ORDINARY));
+    let mut stream = far.open().await.unwrap();
+    let written = Arc::new(AtomicUsize::new(0));
+    let count = written.clone();
+    let flood = tokio::spawn(async move {
+        let piece = vec![b'x'; 16 << 10];
+        while stream.write_all(&piece).await.is_ok() {
+            count.fetch_add(piece.len(), Ordering::SeqCst);
+        }
+    });
+    let mut stream = near.next().await.unwrap();
+    let mut read = vec![0; 8 << 20];
+    stream.read_exact(&mut read).await.unwrap();
+    // From here on nobody reads: until nothing goes any more.
+    let mut sent = 0;
+    while sent < written.load(Ordering::SeqCst) {
+        sent = written.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let unread = sent - read.len();
+    assert!(unread <= 1 << 20, "{unread} bytes");
+    flood.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_takes_nothing_or_says_nothing_loses_its_link() {
     let (door, gateway) = gate().await;
     // An ident and nothing else: gone with its grace; one that never comes that far too.
@@ -187,6 +275,17 @@ async fn a_machine_that_takes_nothing_or_says_nothing_loses_its_link() {
     for _ in 0..5 {
         assert_eq!(door.ssh(&["konnektor", "backup"]).await.code, 0);
     }
+    // Nor is it waited for where somebody wants to go there.
+    let visitor = Visitor {
+        user: "firm-jane.doe".into(),
+        session: "01JDV6Q0000000000000000000".into(),
+        family: "hop backup".into(),
+        command: String::new(),
+    };
+    let head = Head { visitor, wish: Wish::Dial { to: "127.0.0.1:1".into() } };
+    let (front, name) = (door.house.front(), SITE.parse().unwrap());
+    let opened = tokio::time::timeout(WITHIN, front.works.uplinks.open(&name, &head)).await;
+    assert!(matches!(opened, Ok(Err(NoWay::Slow))), "it is waited for");
     for mut stream in silent {
         let ended = tokio::time::timeout(WITHIN, async {
             let mut all = Vec::new();

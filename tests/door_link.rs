@@ -258,24 +258,33 @@ async fn a_machine_can_open_its_link_and_nothing_else() {
     let gateway = ([127, 0, 0, 1], stage.door.port).into();
     let site = format!("site:{SITE}");
     // Not with another key, not as another site, not as a person, and not by a technician's name.
-    for (user, seed) in [(site.as_str(), 2), ("site:praxis-meier", 1), ("firm-jane.doe", 1), ("site:", 1)] {
+    for (user, seed) in
+        [(site.as_str(), 2), ("site:praxis-meier", 1), ("firm-jane.doe", 1), ("site:", 1), (SITE, 1)]
+    {
         assert!(practice::ssh(gateway, user, seed, practice::IDENT).await.is_err(), "{user}");
     }
     // Among technicians a machine is nobody.
     assert!(practice::ssh(gateway, &site, 1, "SSH-2.0-OpenSSH_9.9").await.is_err());
     let handle = practice::ssh(gateway, &site, 1, practice::IDENT).await.unwrap();
     assert!(handle.channel_open_direct_tcpip(HOST, 22, "127.0.0.1", 1).await.is_err());
+    assert!(handle.channel_open_direct_streamlocal("/run/x").await.is_err());
+    assert!(handle.channel_open_x11("127.0.0.1", 1).await.is_err());
     let mut channel = handle.channel_open_session().await.unwrap();
-    for n in 0..3 {
+    for n in 0..7 {
         match n {
             0 => channel.exec(true, "sites").await.unwrap(),
             1 => channel.request_shell(true).await.unwrap(),
+            2 => channel.request_pty(true, "xterm", 80, 24, 0, 0, &[]).await.unwrap(),
+            3 => channel.set_env(true, "LANG", "C").await.unwrap(),
+            4 => channel.request_x11(true, false, "MIT-MAGIC-COOKIE-1", "00", 0).await.unwrap(),
+            5 => channel.agent_forward(true).await.unwrap(),
             _ => channel.request_subsystem(true, "sftp").await.unwrap(),
         }
         assert!(matches!(channel.wait().await, Some(russh::ChannelMsg::Failure)), "{n}");
     }
     assert!(handle.channel_open_session().await.is_err(), "one channel");
     assert!(handle.tcpip_forward("127.0.0.1", 0).await.is_err());
+    assert!(handle.streamlocal_forward("/run/x").await.is_err());
     let refused = stage.door.events("refused");
     assert!(refused.iter().any(|line| line["cause"] == "unknown-key"), "{refused:#?}");
     stage.close().await;

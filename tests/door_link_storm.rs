@@ -100,6 +100,62 @@ async fn more_handshakes_than_a_source_may_have_are_turned_away_and_another_sour
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_handshake_more_than_there_may_be_waits_for_its_turn() {
+    let more = "\n[limits]\nlink_handshakes = 2\n".to_owned();
+    let door = Door::open(Setup { gateway_more: more, ..Setup::default() }).await;
+    let mut held = Vec::new();
+    for n in 1..=2 {
+        let mut stream = link(&door, n).await;
+        assert!(greeting(&mut stream).await);
+        held.push(stream);
+    }
+    let mut third = link(&door, 3).await;
+    let mut said = [0; 1];
+    let early = tokio::time::timeout(Duration::from_secs(1), third.read(&mut said));
+    assert!(early.await.is_err(), "it has a turn, or is turned away");
+    held.pop();
+    assert!(greeting(&mut third).await);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_link_more_than_there_may_be_is_turned_away_until_another_has_ended() {
+    let more = "\n[limits]\nlinks = 2\n".to_owned();
+    let door = Door::open(Setup { gateway_more: more, ..Setup::default() }).await;
+    let mut held = Vec::new();
+    for n in 1..=2 {
+        let mut stream = link(&door, n).await;
+        assert!(greeting(&mut stream).await);
+        held.push(stream);
+    }
+    assert!(!greeting(&mut link(&door, 3).await).await, "a third");
+    held.pop();
+    let begun = Instant::now();
+    while !greeting(&mut link(&door, 3).await).await {
+        assert!(begun.elapsed() < Duration::from_secs(10), "no place comes back");
+    }
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_whose_first_line_does_not_come_is_ended_by_its_grace() {
+    let setup = Setup {
+        gateway_more: "\n[limits]\nkey_grace = \"5s\"\n".to_owned(),
+        files: vec![("keys/sites/praxis-mueller.pub", practice::public(1), 0o644)],
+        ..Setup::default()
+    };
+    let door = Door::open(setup).await;
+    let mut site = practice::bare(([127, 0, 0, 1], door.port).into(), practice::SITE, 1).await;
+    // It begins, and no more of it comes.
+    site.to.write_all(b"{").await.unwrap();
+    site.to.flush().await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), site.mux.gone().cancelled());
+    assert!(ended.await.is_ok(), "it stays");
+    assert_eq!(door.wait_for("refused", 1).await[0]["cause"], "no-hello");
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_is_known_by_its_first_bytes_however_slowly_they_come() {
     // One place for technicians: a link that was taken for one would keep the other out.
     let more = "\n[limits]\nunproven_per_source = 1\n".to_owned();

@@ -12,6 +12,7 @@
 use crate::linked;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -304,6 +305,67 @@ async fn a_site_that_opens_what_is_no_konnektor_is_not_driven() {
     ] {
         assert_eq!(opened(replying(reply), "konnektor status").await.err(), Some(error));
     }
+}
+
+#[tokio::test]
+async fn of_more_services_each_comes_once_and_at_least_one_with_a_value() {
+    let missing = |service: &str| {
+        let error = Broken(json!({ "is": "not-allowed", "status": 403 }));
+        Line(Called::Missing { service: service.into(), error })
+    };
+    let both = async |more: bool| {
+        let what = move || {
+            let mut all = vec![Line(value("ntpservice", 2)), Bytes(b"{}".to_vec()), missing("cardservice")];
+            all.extend(more.then(|| missing("cardservice")));
+            all.push(Line(DONE));
+            all
+        };
+        let services = [ntp(), "cardservice".parse().unwrap()];
+        let read = driver(answering(what)).await.read(&services, &()).await;
+        read.map(|reading| (reading.services.len(), reading.failed.len()))
+    };
+    assert_eq!(both(false).await, Ok((1, 1)));
+    assert_eq!(both(true).await, Err(Error::SiteUnclear), "missing twice");
+    assert_eq!(read(move || vec![missing("ntpservice"), Line(DONE)]).await, Err(Error::SiteUnclear));
+}
+
+#[tokio::test]
+async fn a_box_that_is_of_another_make_on_a_later_stream_is_not_driven() {
+    let streams = Arc::new(AtomicUsize::new(0));
+    let evil = |later: &'static str| {
+        let streams = Arc::clone(&streams);
+        Arc::new(Evil(Box::new(move |mut stream, _| {
+            let first = streams.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
+            let product = Some(if first { "kocobox" } else { later }.to_owned());
+            Box::pin(async move {
+                let address = Some("10.0.0.2:9443".into());
+                write_line(&mut stream, &Reply::Open { product, address, sealed: false }).await.unwrap();
+                says(&mut stream, vec![Line(Called::Done { answer: Some("ok".into()) }), Stay]).await;
+            })
+        })))
+    };
+    let reboot = "reboot".parse().unwrap();
+    for (later, answer) in [("kocobox", Ok("ok".to_owned())), ("secunet", Err(Error::SiteUnclear))] {
+        let first = driver(evil(later)).await;
+        let again = first.at(first.address().clone());
+        assert_eq!(again.perform(&reboot, None).await, answer, "{later}");
+    }
+}
+
+#[tokio::test]
+async fn a_wish_that_is_not_answered_or_without_an_end_is_not_waited_for() {
+    let saying = |what: fn() -> Vec<Says>| {
+        let evil = Evil(Box::new(move |mut stream, _| {
+            Box::pin(async move {
+                says(&mut stream, what()).await;
+            })
+        }));
+        tokio::time::timeout(SHORT.open * 2, opened(Arc::new(evil), "konnektor status"))
+    };
+    let endless = saying(|| vec![Bytes(vec![b'x'; 1 << 20]), Stay]).await;
+    assert_eq!(endless.expect("it is ended").err(), Some(Error::SiteUnclear));
+    let silent = saying(|| vec![Stay]).await;
+    assert_eq!(silent.expect("it is ended").err(), Some(Error::Away));
 }
 
 /// What comes of a sealed backup of a site that answers so.

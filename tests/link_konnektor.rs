@@ -28,7 +28,7 @@ use pforte::konnektor::{
     self, Error, Given, Konnektor, LearnNothing, Product, Progress, Reading, Spec, Step, status_of, terminals,
 };
 use pforte::link::frames::{Refusal, Reply};
-use pforte::names::ServiceName;
+use pforte::names::{ActionName, ServiceName};
 use pforte::uplink::konnektor::{Opened, Patience, open};
 
 const MAKES: [Make; 3] = [Make::Kocobox, Make::Secunet, Make::Rise];
@@ -341,6 +341,32 @@ async fn a_write_that_is_at_the_box_when_the_link_breaks_is_brought_to_its_end()
 }
 
 #[tokio::test]
+async fn a_session_in_which_an_action_is_at_the_box_when_the_link_breaks_ends_behind_it() {
+    let latency = Duration::from_millis(500);
+    let bench = bench(Make::Secunet, |options| options.latency = latency).await;
+    let linked = Linked::to(&bench.spec, |_| {});
+    let mut who = visitor("konnektor perform");
+    who.command = "konnektor perform -a check-updates".into();
+    let streams: Arc<Linked> = Arc::clone(&linked);
+    let opened = open(streams, (&id(), Product::Auto), who, &profiles(), Patience::ORDINARY).await.unwrap();
+    let acting = tokio::spawn(async move {
+        let action = "check-updates".parse().unwrap();
+        opened.driver.perform(&action, None).await
+    });
+    let at = |part: &str| {
+        let all = bench.simulator.requests();
+        all.iter().find(|request| request.path.contains(part)).map(|request| request.time)
+    };
+    until(|| at("informationen/update").is_some()).await;
+    linked.cut();
+    assert_eq!(acting.await.unwrap(), Err(Error::Dropped));
+    until(|| at("logout").is_some()).await;
+    let (acted, left) = at("informationen/update").zip(at("logout")).unwrap();
+    // A request is noted as it comes, and answered after the latency.
+    assert!(left.duration_since(acted).unsigned_abs() >= latency, "{acted} {left}");
+}
+
+#[tokio::test]
 async fn a_session_at_the_box_ends_with_its_stream_though_nobody_asks_for_that() {
     let bench = bench(Make::Secunet, |_| {}).await;
     let linked = Linked::to(&bench.spec, |_| {});
@@ -399,5 +425,9 @@ async fn a_make_whose_way_of_writing_is_not_known_says_so_and_nothing_is_sent() 
             }
         }
         assert!(compared > 0);
+        let (before, action) = (linked.carried(), "self-destruct".parse::<ActionName>().unwrap());
+        let unknown = Err(Error::NotInProfile { key: "perform.path".into() });
+        assert_eq!(far.perform(&action, None).await, unknown);
+        assert_eq!(linked.carried(), before);
     }
 }

@@ -133,6 +133,34 @@ async fn streams_without_end_are_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn visits_are_bounded_however_many_gateways_they_come_from() {
+    let (target, _) = echo().await;
+    let mut site = Site::new("", &table("127.0.0.1:1".parse().unwrap(), 1)).await;
+    let mut gateways = Vec::new();
+    for seed in 1..=3 {
+        gateways.push(Gateway::start(seed, Some(site.public.clone())).await);
+    }
+    let tables: String = (1..).zip(&gateways).map(|(seed, gateway)| table(gateway.address, seed)).collect();
+    site.configure(&allowing(&[target]), &tables);
+    site.start().await;
+    let mut talks = Vec::new();
+    for gateway in &mut gateways {
+        talks.push(gateway.linked().await);
+    }
+    site.does(&["open"]).await;
+    site.does(&["allow", JANE]).await;
+    // As many as two links carry, each a visit of its own; the third link is empty.
+    let mut held = Vec::new();
+    for n in 0..64 {
+        let (stream, reply) = talks[n / 32].dial(JANE, &format!("01JA{n}"), target).await;
+        assert_eq!(reply, OPEN, "{n}");
+        held.push(stream);
+    }
+    assert_eq!(cause(&talks[2].dial(JANE, "01JB0", target).await.1), "too-many");
+    assert!(site.is_alive() && site.most_memory() < MEMORY);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_is_none_is_refused_and_a_huge_one_not_kept() {
     let (_gateway, mut site, talk) = linked().await;
     for head in [&b"{}\n"[..], b"\n", b"{\"visitor\":7}\n", b"SSH-2.0-x\r\n", &[0xff; 100_000]] {
@@ -176,6 +204,24 @@ async fn a_stream_that_says_nothing_is_ended_and_one_that_says_too_much_of_its_c
         let reply = soon(read_line::<Reply>(&mut stream)).await.unwrap();
         assert_eq!(cause(&reply), refused, "{family} {command}");
     }
+    // What it names is kept without what a terminal would obey.
+    let visitor = Visitor {
+        user: JANE.into(),
+        session: "01JDV6Q0000000000000000000".into(),
+        family: "hop backup".into(),
+        command: String::new(),
+    };
+    let wish = Wish::Dial { to: "127.0.0.1:1\u{1b}[2J\n".into() };
+    let mut stream = talk.up.mux.open().await.unwrap();
+    write_line(&mut stream, &Head { visitor, wish }).await.unwrap();
+    assert_eq!(cause(&soon(read_line::<Reply>(&mut stream)).await.unwrap()), "not-listed");
+    let kept = || site.record().iter().any(|line| line["cause"] == "not-listed: 127.0.0.1:1[2J");
+    soon(async {
+        while !kept() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     // Within 15 seconds.
     let reply = soon(read_line::<Reply>(&mut silent)).await.unwrap();
     assert_eq!(cause(&reply), "not-understood");
