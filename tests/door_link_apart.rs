@@ -102,6 +102,21 @@ async fn no_nonce_comes_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_renewed_while_it_grants_anything_and_no_other_is() {
+    let (door, gateway) = gate("", |_| {}).await;
+    let host_key = fingerprint(door.path());
+    let open = Practice::link(gateway, host_key.clone(), 1).await;
+    let closed = Practice::of(gateway, OTHER, host_key, 2).await;
+    door.wait_for("link", 2).await;
+    open.allow(&[("firm", &[], 600)]).await;
+    let asked = |practice: &Practice| practice.nonces.lock().unwrap().len();
+    // With the link, for the change, and by itself after 15 seconds; the lease lasts 45.
+    until("it is asked for again", || asked(&open) >= 3).await;
+    assert_eq!(asked(&closed), 1);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_ends_when_its_key_has_expired() {
     let ahead = Arc::new(AtomicI64::new(0));
     let clock = ahead.clone();
