@@ -75,9 +75,6 @@ async fn nobody_comes_before_consent_nor_after_it_and_those_who_are_named_do() {
     // The site hears on whose behalf, and reads the journal's lines.
     let head = practice.heads.lock().unwrap().last().unwrap().clone();
     assert_eq!((head.visitor.user.as_str(), head.visitor.family.as_str()), ("firm-jane.doe", "hop backup"));
-    let journal = std::fs::read_dir(stage.door.path().join("state/journal")).unwrap();
-    let text: String =
-        journal.filter_map(|file| std::fs::read_to_string(file.unwrap().path()).ok()).collect();
     for _ in 0..200 {
         if practice.told.lock().unwrap().iter().any(|line| line.contains("\"finished\"")) {
             break;
@@ -85,6 +82,10 @@ async fn nobody_comes_before_consent_nor_after_it_and_those_who_are_named_do() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let told = practice.told.lock().unwrap().clone();
+    // After that: what was told stood there before.
+    let journal = std::fs::read_dir(stage.door.path().join("state/journal")).unwrap();
+    let text: String =
+        journal.filter_map(|file| std::fs::read_to_string(file.unwrap().path()).ok()).collect();
     assert!(told.iter().any(|line| line.contains("echo there")), "{told:#?}");
     assert!(told.iter().all(|line| text.contains(line.as_str())), "byte by byte as they stand there");
 
